@@ -1,0 +1,6 @@
+"""Weak and strong views of whole batches, on the device."""
+
+from semilla.augment.images import ImageViews
+from semilla.augment.vectors import VectorViews
+
+__all__ = ["ImageViews", "VectorViews"]

@@ -1,0 +1,189 @@
+"""Examples in memory, and the split that forgets the labels of the unlabeled ones.
+
+Shapes: N examples, C channels, H × W pixels, D features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from semilla.data.labels import IntArray, check_index
+from semilla.errors import DataError
+
+Inputs: TypeAlias = npt.NDArray[Any]
+"""uint8 (N, C, H, W) images, or float32 (N, D) vectors."""
+
+UNKNOWN = -1
+"""The label of an example whose class is not known."""
+
+_FEW_LABELS = 4
+_HASHED_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Examples and their labels.
+
+    Attributes:
+        inputs: uint8 (N, C, H, W) or float32 (N, D).
+        labels: int64 (N,), positions in the data set's classes.
+    """
+
+    inputs: Inputs
+    labels: IntArray
+
+    def __post_init__(self) -> None:
+        if self.inputs.dtype not in (np.uint8, np.float32) or self.labels.dtype != np.int64:
+            raise ValueError(f"examples of {self.inputs.dtype} and labels of {self.labels.dtype}")
+        if len(self.inputs) != len(self.labels):
+            raise ValueError(f"{len(self.inputs)} examples and {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """What was loaded, before anyone decided which labels are to be used.
+
+    Attributes:
+        name: a short name for reports.
+        kind: what an example is.
+        classes: the names, sorted; whole-number labels keep their numeric order.
+        inputs: the training pool.
+        labels: int64 (N,) of the training pool, `UNKNOWN` where there is none.
+        development: held out for choosing settings, or None.
+        test: held out for the final figures, or None.
+        flip: whether the mirror image of an example means the same.
+        unlabeled: inputs of an unlabeled pool given by itself, or None.
+        notes: what the user should know about how the data were read, a sentence each.
+    """
+
+    name: str
+    kind: Literal["images", "vectors"]
+    classes: tuple[str, ...]
+    inputs: Inputs
+    labels: IntArray
+    development: Examples | None = None
+    test: Examples | None = None
+    flip: bool = False
+    unlabeled: Inputs | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for part in (Examples(self.inputs, self.labels), self.development, self.test):
+            if part is not None and len(part) and part.labels.max() >= len(self.classes):
+                raise ValueError(f"label {part.labels.max()} of {len(self.classes)} classes")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """What a run may train on. Nothing here leads to the label of an unlabeled example.
+
+    Attributes:
+        classes: the names of the classes.
+        labeled: examples with labels.
+        unlabeled: inputs without labels.
+        labeled_index: int64 positions of the labeled examples in the training pool.
+        unlabeled_index: int64 positions of the unlabeled examples there; a pool given by itself is counted on after
+            the training pool's end.
+        notes: what the user should know about the split, a sentence each.
+    """
+
+    classes: tuple[str, ...]
+    labeled: Examples
+    unlabeled: Inputs
+    labeled_index: IntArray
+    unlabeled_index: IntArray
+    notes: tuple[str, ...] = ()
+
+
+def split(
+    dataset: Dataset, labeled_index: npt.ArrayLike | None = None, unlabeled: Literal["rest", "all"] = "rest"
+) -> Split:
+    """Keep the labels of the chosen rows and drop all others for good.
+
+    Args:
+        dataset: where the examples come from.
+        labeled_index: positions in the training pool whose labels may be used; None stands for every known label.
+        unlabeled: which rows of the training pool are unlabeled examples: the ``rest`` of it, or ``all`` of it, the
+            labeled ones included. A pool given by itself is always added.
+
+    Returns:
+        The split, its arrays copies.
+
+    Raises:
+        DataError: D040, no unlabeled example; D050, a class without a labeled example; D051, fewer than two classes;
+            D055, a position that is not one or whose label is not known.
+    """
+    if unlabeled not in ("rest", "all"):
+        raise ValueError(f"unlabeled is {unlabeled!r}, not 'rest' or 'all'")
+    _check_classes(dataset.classes)
+    pool = len(dataset.labels)
+    if labeled_index is None:
+        index = np.flatnonzero(dataset.labels != UNKNOWN)
+    else:
+        index = check_index(np.asarray(labeled_index).tolist(), pool, "labeled_index")
+    labels = dataset.labels[index]
+    _check_labels(labels, index, dataset.classes)
+
+    rest = np.arange(pool) if unlabeled == "all" else np.setdiff1d(np.arange(pool), index)
+    inputs, rows = dataset.inputs[rest], rest
+    if dataset.unlabeled is not None:
+        inputs = np.concatenate([inputs, dataset.unlabeled])
+        rows = np.concatenate([rest, pool + np.arange(len(dataset.unlabeled))])
+    if not len(rows):
+        fix = "give unlabeled examples, use fewer of the labels, or let the labeled examples serve: unlabeled=all"
+        raise DataError("D040", f"no unlabeled example: all {pool} examples of {dataset.name} are labeled", fix)
+    notes = _few_labels(labels, dataset.classes)
+    return Split(dataset.classes, Examples(dataset.inputs[index], labels), inputs, index, rows, notes)
+
+
+def fingerprint(split: Split) -> str:
+    """SHA-256 of what a run trains on, as 64 hexadecimal digits: a resumed run must find the same."""
+    digest = hashlib.sha256()
+    for name, array in [
+        ("labeled", split.labeled.inputs),
+        ("labels", split.labeled.labels),
+        ("unlabeled", split.unlabeled),
+    ]:
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        for start in range(0, len(array), _HASHED_ROWS):
+            digest.update(array[start : start + _HASHED_ROWS].tobytes())
+    for name in split.classes:
+        digest.update(f"class {len(name.encode())} {name}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_classes(classes: tuple[str, ...]) -> None:
+    if len(classes) < 2:
+        found = f"only {classes[0]!r}" if classes else "no label at all"
+        fix = "label examples of a second class; −1, NaN, None and empty text mean that the label is not known"
+        raise DataError("D051", f"need at least 2 classes, found {found}", fix)
+
+
+def _check_labels(labels: IntArray, index: IntArray, classes: tuple[str, ...]) -> None:
+    unknown = index[labels == UNKNOWN]
+    if len(unknown):
+        message = f"labeled_index names {unknown[0]}, whose label is not known"
+        raise DataError("D055", message, "choose rows that have labels")
+    missing = np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)
+    if len(missing):
+        names = ", ".join(repr(classes[number]) for number in missing[:5])
+        message = f"{len(missing)} of {len(classes)} classes without a labeled example: {names}"
+        raise DataError("D050", message, "label at least one example of each class, better four")
+
+
+def _few_labels(labels: IntArray, classes: tuple[str, ...]) -> tuple[str, ...]:
+    counts = np.bincount(labels, minlength=len(classes))
+    few = np.flatnonzero(counts < _FEW_LABELS)
+    if not len(few):
+        return ()
+    names = ", ".join(f"{classes[number]!r} ({counts[number]})" for number in few[:5])
+    text = f"{len(few)} of {len(classes)} classes have fewer than {_FEW_LABELS} labels: {names}"
+    return (f"warn[D053]: {text}; results will depend much on which examples are labeled",)

@@ -1,0 +1,68 @@
+"""Errors a user can act on: what was found, where, and what mends it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SemillaError(Exception):
+    """A foreseeable condition, shown without a traceback.
+
+    Args:
+        code: stable identifier such as ``D050``, listed in the documentation.
+        message: what was found and where, naming the file and the value.
+        fix: what to do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, code: str, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.fix = code, message, fix
+
+    def __str__(self) -> str:
+        return f"error[{self.code}]: {self.message}" + (f"\n  fix: {self.fix}" if self.fix else "")
+
+
+class UsageError(SemillaError):
+    """A wrong command, setting or value."""
+
+    exit_code = 2
+
+
+class DataError(SemillaError):
+    """Data that cannot be trained on as it is."""
+
+    exit_code = 3
+
+
+class StateError(SemillaError):
+    """A checkpoint that is damaged or does not fit, or a run folder in use."""
+
+    exit_code = 4
+
+
+class TrainingError(SemillaError):
+    """Training failed: a loss that is not finite, or a collapse under ``--strict``."""
+
+    exit_code = 5
+
+
+class ResourceError(SemillaError):
+    """Out of disk, memory or file handles."""
+
+    exit_code = 6
+
+
+class SafetyError(SemillaError):
+    """Refused because it would not be safe."""
+
+    exit_code = 7
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM arrived; the run was saved first. The exit code is 128 plus the signal's number."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,5 @@
+"""One paper per file, and the catalogue. Importing this package does not import PyTorch."""
+
+from semilla.methods.catalogue import METHODS, Entry, find
+
+__all__ = ["METHODS", "Entry", "find"]

@@ -1,0 +1,219 @@
+"""The catalogue of methods: a literal table that needs no PyTorch, so that names and values are checked in no time.
+
+Nothing registers itself: a method is in the catalogue because it is written here, and a test holds every entry against
+its class.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from semilla.config import Parameter, nearest
+from semilla.errors import UsageError
+
+if TYPE_CHECKING:
+    from semilla.contract import Method
+
+VIEWS = ("none", "weak", "strong", "lecture")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the catalogue.
+
+    Attributes:
+        name: what the user types.
+        title: the method in one line.
+        class_name: the class in ``semilla.methods.<name>``.
+        paper: authors, title, place, arXiv number.
+        equations: the loss, as in the method's file.
+        views: what it sees of labeled and unlabeled examples.
+        memory: what it remembers between steps.
+        tasks: the kinds of label it is defined for.
+        hyperparameters: by name.
+    """
+
+    name: str
+    title: str
+    class_name: str
+    paper: str
+    equations: tuple[str, ...]
+    views: str
+    memory: str
+    tasks: tuple[str, ...] = ("classes", "ctc", "attention")
+    hyperparameters: dict[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """The method's file inside the package."""
+        return f"semilla/methods/{self.name}.py"
+
+    def load(self) -> type[Method]:
+        """The class; imports PyTorch."""
+        method: type[Method] = getattr(import_module(f"semilla.methods.{self.name}"), self.class_name)
+        return method
+
+
+_SHARE, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
+_RAMP_SHAPE = Parameter("shape of the ramp", "linear", "sigmoid", choices=("linear", "sigmoid"))
+_VIEW = Parameter("view of every example", "weak", "weak", choices=VIEWS)
+_LABELED_VIEW = Parameter("view of the labeled examples", "weak", "weak", choices=VIEWS)
+_UPDATE_BN = Parameter("unlabeled passes move BatchNorm's running statistics", False, "false in the later references")
+_JOINT = Parameter("one pass over all views with common BatchNorm statistics", False, "true")
+_STUDENT_VIEWS = Parameter("views of target and student", ("weak", "strong"), "weak, strong")
+_CONSISTENCY_ON = Parameter("which examples must agree", "unlabeled", "all", choices=("unlabeled", "all"))
+
+METHODS: dict[str, Entry] = {
+    "supervised": Entry(
+        name="supervised",
+        title="the labeled examples alone: what every other method has to beat",
+        class_name="Supervised",
+        paper="the baseline of Oliver et al., Realistic evaluation of deep semi-supervised learning algorithms, "
+        "NeurIPS 2018, arXiv 1804.09170",
+        equations=("L = mean over x of CE(y, p(view(x)))",),
+        views="labeled: the chosen views, their losses averaged; unlabeled: none",
+        memory="none",
+        hyperparameters={"views": Parameter("views whose losses are averaged", ("weak",), "weak")},
+    ),
+    "pi_model": Entry(
+        name="pi_model",
+        title="two random passes over the same example should agree",
+        class_name="PiModel",
+        paper="Laine & Aila, Temporal ensembling for semi-supervised learning, ICLR 2017, arXiv 1610.02242",
+        equations=("L = CE(x) + λ·w(t) · mean over u, classes of (p(u₂) − p(u₁))²",),
+        views="labeled: weak; unlabeled: weak, weak",
+        memory="none",
+        hyperparameters={
+            "weight": Parameter("λ of the consistency loss", 10.0, "100·N_labeled/N; 10 in later code", _POSITIVE),
+            "ramp": Parameter("share of the run over which λ grows", 0.4, "80 of 300 epochs", _SHARE),
+            "ramp_shape": _RAMP_SHAPE,
+            "view": _VIEW,
+            "both_branches": Parameter("gradient through both passes", False, "true"),
+            "consistency_on": _CONSISTENCY_ON,
+            "update_bn": _UPDATE_BN,
+        },
+    ),
+    "mean_teacher": Entry(
+        name="mean_teacher",
+        title="the student agrees with the average of its own past weights",
+        class_name="MeanTeacher",
+        paper="Tarvainen & Valpola, Mean teachers are better role models, NeurIPS 2017, arXiv 1703.01780",
+        equations=(
+            "L = CE(x) + λ·w(t) · mean over u, classes of (p_θ(u₂) − p_θ′(u₁))²",
+            "θ′ₜ = α θ′ₜ₋₁ + (1 − α) θₜ,  α = min(1 − 1/(step + 1), decay)",
+        ),
+        views="labeled: weak; unlabeled: weak (teacher), weak (student)",
+        memory="the averaged network (kept by the training loop for every method)",
+        hyperparameters={
+            "weight": Parameter("λ of the consistency loss", 50.0, "100; 50 in later code", _POSITIVE),
+            "ramp": Parameter("share of the run over which λ grows", 0.4, "5 of 180 epochs", _SHARE),
+            "ramp_shape": _RAMP_SHAPE,
+            "view": _VIEW,
+            "decay": Parameter("the teacher's α; none: as ema_decay", None, "0.97 – 0.999", _SHARE, optional=True),
+            "teacher_bn": Parameter(
+                "the teacher's BatchNorm statistics", "batch", "batch", choices=("batch", "running")
+            ),
+            "consistency_on": _CONSISTENCY_ON,
+            "update_bn": _UPDATE_BN,
+        },
+    ),
+    "uda": Entry(
+        name="uda",
+        title="the prediction on a strong view follows the sharpened prediction on a weak one",
+        class_name="UDA",
+        paper="Xie et al., Unsupervised data augmentation for consistency training, NeurIPS 2020, arXiv 1904.12848",
+        equations=(
+            "q = sharpen(p(u_w), T)",
+            "L = CE_TSA(x) + λ · mean over u of 1[max p(u_w) > τ] · KL(q ‖ p(u_s)) + ε · mean H(p(u_s))",
+        ),
+        views="labeled: weak; unlabeled: weak (target), strong (student)",
+        memory="none",
+        hyperparameters={
+            "threshold": Parameter("τ of the mask, on the unsharpened prediction", 0.8, "0.8", _POSITIVE),
+            "temperature": Parameter("T of the sharpening", 0.4, "0.4", (1e-3, math.inf)),
+            "weight": Parameter("λ of the consistency loss", 1.0, "1", _POSITIVE),
+            "annealing": Parameter(
+                "training-signal annealing", None, "off for images", choices=("linear", "exp", "log"), optional=True
+            ),
+            "entropy": Parameter("ε of the entropy minimisation", 0.0, "0, or 0.1", _POSITIVE),
+            "views": _STUDENT_VIEWS,
+            "labeled_view": _LABELED_VIEW,
+            "joint": _JOINT,
+        },
+    ),
+    "pseudo_label": Entry(
+        name="pseudo_label",
+        title="the network's confident predictions are its labels",
+        class_name="PseudoLabel",
+        paper="Lee, Pseudo-Label: the simple and efficient semi-supervised learning method for deep neural networks, "
+        "ICML workshop 2013",
+        equations=("L = CE(x) + λ·w(t) · mean over u of 1[max p(u) > τ] · CE(argmax p(u), p(u))",),
+        views="labeled: weak; unlabeled: weak",
+        memory="none",
+        hyperparameters={
+            "threshold": Parameter("τ above which a prediction becomes a label", 0.95, "none; 0.95 later", _POSITIVE),
+            "weight": Parameter("λ of the pseudo-label loss", 1.0, "3; 1 later", _POSITIVE),
+            "ramp_start": Parameter("share of the run with λ = 0", 0.0, "100 of 600 epochs", _SHARE),
+            "ramp": Parameter("share of the run at which λ is reached", 0.4, "all of it; 0.4 later", _SHARE),
+            "ramp_shape": _RAMP_SHAPE,
+            "view": _VIEW,
+            "update_bn": _UPDATE_BN,
+        },
+    ),
+    "mixmatch": Entry(
+        name="mixmatch",
+        title="guess by averaging augmentations, sharpen, then mix labeled and unlabeled examples alike",
+        class_name="MixMatch",
+        paper="Berthelot et al., MixMatch: a holistic approach to semi-supervised learning, NeurIPS 2019, "
+        "arXiv 1905.02249",
+        equations=(
+            "q = sharpen((1/K) Σₖ p(uₖ), T);  W = shuffle(X̂ ∪ Û)",
+            "X′ = MixUp(X̂, W first part),  U′ = MixUp(Û, W rest),  λ′ = max(λ, 1 − λ), λ ~ Beta(α, α) per example",
+            "L = mean over X′ of CE(y′, p(x′)) + λ_U·w(t) · mean over U′, classes of (p(u′) − q′)²",
+        ),
+        views="labeled: weak; unlabeled: weak, K times",
+        memory="none",
+        tasks=("classes",),
+        hyperparameters={
+            "augmentations": Parameter("K, the views averaged for a guess", 2, "2", (1, 16)),
+            "temperature": Parameter("T of the sharpening", 0.5, "0.5", (1e-3, math.inf)),
+            "alpha": Parameter("α of MixUp's Beta distribution", 0.75, "0.75", _POSITIVE),
+            "weight": Parameter("λ_U of the squared error on U′", 75.0, "75 on CIFAR-10, 250 on SVHN", _POSITIVE),
+            "ramp": Parameter("share of the run over which λ_U grows", 1 / 64, "1/64 (16 k of 2²⁰ steps)", _SHARE),
+            "view": _VIEW,
+            "one_weight": Parameter("one λ for the batch instead of one for each example", False, "false"),
+            "interleave": Parameter("sub-batches of equal mixture", True, "true"),
+        },
+    ),
+    "fixmatch": Entry(
+        name="fixmatch",
+        title="a confident guess on the weak view is the label of the strong one",
+        class_name="FixMatch",
+        paper="Sohn et al., FixMatch: simplifying semi-supervised learning with consistency and confidence, "
+        "NeurIPS 2020, arXiv 2001.07685",
+        equations=("L = CE(x_w) + λ · mean over u of 1[max p(u_w) > τ] · CE(argmax p(u_w), p(u_s))",),
+        views="labeled: weak; unlabeled: weak (guess), strong (student)",
+        memory="none",
+        hyperparameters={
+            "threshold": Parameter("τ above which a guess is used", 0.95, "0.95", _POSITIVE),
+            "weight": Parameter("λ of the unlabeled loss", 1.0, "1", _POSITIVE),
+            "views": _STUDENT_VIEWS,
+            "labeled_view": _LABELED_VIEW,
+            "joint": _JOINT,
+        },
+    ),
+}
+
+
+def find(name: str) -> Entry:
+    """The entry of that name.
+
+    Raises:
+        UsageError: there is none; names the nearest.
+    """
+    if name not in METHODS:
+        raise UsageError("U001", f"unknown method {name!r}", nearest(name, METHODS))
+    return METHODS[name]

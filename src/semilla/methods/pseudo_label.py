@@ -1,0 +1,78 @@
+"""Pseudo-label: the network's confident predictions are its labels.
+
+Lee, "Pseudo-Label: the simple and efficient semi-supervised learning method", ICML workshop 2013.
+
+    L = mean over x of CE(y, p(x)) + λ·w(t) · mean over u of 1[max p(u) > τ] · CE(argmax p(u), p(u))
+
+Defaults and deviations:
+
+* ``threshold`` 0.95 follows Oliver et al. 2018 and every later reference. The paper has none: ``threshold=0`` with
+  ``ramp_start=0.17, ramp=1.0, weight=3.0`` is its schedule (α = 0 until T1 = 100 of 600 epochs, then linear to 3).
+* The mean is over all unlabeled examples, used or not, as in every reference. Each example is kept or dropped by its
+  own confidence; in Google's two repositories the mask's shape lets it only scale the batch's mean.
+* Target and gradient come from one pass over one weak view, with BatchNorm's running statistics from the labeled pass
+  only (``frozen_bn``), as in the MixMatch repository, TorchSSL and USB.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import final
+
+from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
+from semilla.parts.forward import frozen_bn
+from semilla.parts.monitors import usage
+from semilla.parts.ramps import Ramp, ramp
+from semilla.parts.targets import probs
+from semilla.parts.weights import above
+
+
+@final
+class PseudoLabel(Method):
+    """Cross-entropy to one's own confident predictions.
+
+    Args:
+        info: the data set's facts.
+        threshold: τ, the confidence above which a prediction becomes a label.
+        weight: λ of the pseudo-label loss.
+        ramp_start: share of the run before which λ is 0.
+        ramp: share of the run at which λ is reached.
+        ramp_shape: ``linear`` or ``sigmoid``.
+        view: the unlabeled and the labeled examples' view.
+        update_bn: let the unlabeled pass move BatchNorm's running statistics.
+    """
+
+    def __init__(
+        self,
+        info: Info,
+        *,
+        threshold: float = 0.95,
+        weight: float = 1.0,
+        ramp_start: float = 0.0,
+        ramp: float = 0.4,
+        ramp_shape: Ramp = "linear",
+        view: str = "weak",
+        update_bn: bool = False,
+    ) -> None:
+        super().__init__()
+        self.threshold, self.weight = threshold, weight
+        self.ramp_start, self.ramp, self.ramp_shape = ramp_start, ramp, ramp_shape
+        self.update_bn = update_bn
+        self.labeled_views = self.unlabeled_views = (view,)
+
+    def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
+        """Supervised loss, then the loss against the guesses that are confident enough."""
+        task = run.task
+        labeled = net(batch.x[0], task.prefix(batch.y))
+
+        with nullcontext() if self.update_bn else frozen_bn(net):
+            unlabeled = net(batch.u[0])
+        target, confidence = task.guess(unlabeled)
+        mask = above(confidence, self.threshold)
+
+        weight = self.weight * ramp(run.progress, self.ramp, self.ramp_shape, self.ramp_start)
+        losses = {
+            "supervised": task.loss(labeled, batch.y).mean(),
+            "pseudo_label": weight * (mask * task.loss(unlabeled, target)).mean(),
+        }
+        return losses, usage(probs(unlabeled.logits), mask)

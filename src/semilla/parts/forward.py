@@ -1,0 +1,74 @@
+"""Ways to run a network over several views, which differ in whose statistics BatchNorm normalises with and keeps.
+
+The references disagree here more than anywhere else, so each method says on a visible line which way it takes:
+
+* ``net(view)``: normalised by the view's own statistics, which also move the running ones;
+* ``with frozen_bn(net): net(view)``: normalised by the view's own statistics, the running ones stay;
+* ``together(net, …)``: one pass, normalised by the statistics of all views together;
+* ``interleaved(net, …)``: MixMatch's equal-mixture sub-batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from semilla.contract import Net, Output, View
+
+
+def together(net: Net, *views: View) -> list[Output]:
+    """One forward over all views at once, cut apart again.
+
+    Needs a network without prefix, and views of one shape. The features and logits of each view keep their gradient.
+    """
+    width = None
+    if views[0].width is not None:
+        width = torch.cat([view.width for view in views if view.width is not None])
+    output = net(View(torch.cat([view.inputs for view in views]), width=width))
+    sizes = [len(view) for view in views]
+    lengths = output.lengths.split(sizes) if output.lengths is not None else [None] * len(views)
+    return [
+        Output(*parts) for parts in zip(output.logits.split(sizes), output.features.split(sizes), lengths, strict=True)
+    ]
+
+
+def interleaved(net: Net, inputs: Tensor, size: int) -> Tensor:
+    """Logits (N, C) of inputs (N, …), computed in sub-batches of about ``size`` rows that all have the same mixture.
+
+    Every sub-batch takes each k-th row, so it holds labeled and unlabeled rows in the proportion of the whole, and
+    only the first moves the running statistics (MixMatch's ``interleave``).
+    """
+    chunks = max(1, len(inputs) // size)
+    logits = [net(View(inputs[0::chunks])).logits]
+    with frozen_bn(net):
+        logits += [net(View(inputs[chunk::chunks])).logits for chunk in range(1, chunks)]
+    rows = torch.cat([torch.arange(chunk, len(inputs), chunks) for chunk in range(chunks)])
+    return torch.cat(logits)[rows.argsort().to(inputs.device)]
+
+
+@contextmanager
+def frozen_bn(net: nn.Module) -> Iterator[None]:
+    """Keep BatchNorm's running statistics as they are while it still normalises with those of the batch."""
+    layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False  # in training mode this leaves both normalisation and buffers as promised
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+@contextmanager
+def training_mode(net: nn.Module, training: bool) -> Iterator[None]:
+    """Run with ``net.train(training)`` and give the former mode back."""
+    before = net.training
+    net.train(training)
+    try:
+        yield
+    finally:
+        net.train(before)

@@ -1,0 +1,58 @@
+"""Device and precision: chosen automatically, overridable, said with a reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from semilla.errors import UsageError
+
+
+def choose_device(wanted: str | None) -> tuple[str, str]:
+    """The device's name and why: CUDA before MPS before the CPU.
+
+    Raises:
+        UsageError: the wanted device is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted is None:
+        name = next(name for name, there in present.items() if there)
+        return name, "the fastest device found"
+    if not present[wanted]:
+        there = ", ".join(name for name, found in present.items() if found)
+        raise UsageError("U020", f"device {wanted!r} is not available to PyTorch here", f"available: {there}")
+    return wanted, "as asked"
+
+
+def choose_precision(wanted: str | None, device: str) -> tuple[str, str]:
+    """``fp32`` or ``bf16`` and why.
+
+    On a CPU the choice is fp32: bf16 pays only on processors with bf16 arithmetic and networks of some size.
+    """
+    if wanted is not None:
+        return wanted, "as asked"
+    if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16", "the GPU computes in bf16"
+    return "fp32", "safe everywhere; --precision bf16 where the processor has it"
+
+
+def available_cores() -> int:
+    """CPU cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with that many CPU threads: the number changes the order of sums, so it belongs to a run's settings."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,7 @@ import dataclasses
 import platform
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,10 @@ from semilla.contract import Info, Net
 from semilla.data.dataset import Dataset, Split, fingerprint, split
 from semilla.data.labels import choose_labels, read_index_file
 from semilla.data.sources import load as load_data
-from semilla.errors import DataError, StateError, UsageError
+from semilla.errors import StateError, UsageError
 from semilla.methods import find
 from semilla.randomness import torch_seed
+from semilla.report.text import clean
 from semilla.tasks import Classes
 from semilla.training import devices, plan
 from semilla.training.batches import Batches, Views
@@ -39,7 +40,7 @@ from semilla.training.loop import train_loop
 from semilla.training.monitor import Monitor
 from semilla.training.optimizers import build_optimizer
 from semilla.training.progress import Progress
-from semilla.training.recorder import Recorder
+from semilla.training.recorder import CHECKPOINTS, Recorder
 from semilla.training.state import State
 
 FIT, RUN = "fit.json", "run.json"
@@ -58,6 +59,7 @@ class Result:
         reasons: why the settings left open are what they are.
         seconds: wall-clock time of the training loop.
         folder: the fit's folder, or None.
+        test_examples: examples behind the scores.
     """
 
     model: predict.Model
@@ -68,6 +70,18 @@ class Result:
     reasons: dict[str, str]
     seconds: float
     folder: Path | None
+    test_examples: int
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "scores": self.scores,
+            "test_examples": self.test_examples,
+            "warnings": [{"code": code, "message": message} for code, message in self.warnings],
+            "settings": _described(self.settings),
+            "seconds": round(self.seconds, 3),
+            "folder": None if self.folder is None else str(self.folder),
+        }
 
 
 def train(
@@ -83,7 +97,9 @@ def train(
     overwrite: bool = False,
     network: nn.Module | None = None,
     evaluate_on: str = "test",
+    keep_checkpoints: bool = True,
     progress: TextIO | None = None,
+    say: Callable[[str], object] | None = None,
     **changes: Any,
 ) -> Result:
     """Train one method on a few labels and the rest of the pool.
@@ -100,7 +116,9 @@ def train(
         overwrite: start anew although ``out`` holds this fit.
         network: a module of your own whose forward returns (logits, features).
         evaluate_on: the held-out part that is scored along the way, ``test`` or ``development``.
+        keep_checkpoints: False removes the checkpoints once the run is finished.
         progress: a stream for the progress bar; None shows none.
+        say: called with each line about the data and the plan, such as ``print``.
         **changes: settings and hyperparameters by name, such as ``steps=300, threshold=0.9``.
 
     Raises:
@@ -113,17 +131,25 @@ def train(
     dataset = load_data(data)
     layers = [*_recipe_layers(recipe, dataset.name, method), changes]
     asked = resolve(method, entry.hyperparameters, *layers)
-    parts = split(dataset, _labeled_index(dataset, labels, labels_file, asked.seed), asked.unlabeled)
+    chosen_rows = _labeled_index(dataset, labels, labels_file, asked.seed)
+    parts = split(dataset, chosen_rows, asked.unlabeled, needed=method != "supervised")
     chosen, reasons = plan.complete(asked, dataset, parts)
-    fit = Fit(dataset, parts, chosen, reasons, network, evaluate_on)
+    source = str(data) if isinstance(data, (str, Path)) else None
+    fit = Fit(dataset, parts, chosen, reasons, network, evaluate_on, source)
     if minutes is not None:
         fit = fit.within(minutes)
+    if say is not None:
+        for line in fit.announcement():
+            say(line)
     if out is None:
         return fit.run(None, progress=progress)
     folder = Path(out) / "fits" / f"{method}-{chosen.seed}"
-    files.make_folder(folder)
-    with files.lock(Path(out)):
-        return fit.run(folder, resume=resume, overwrite=overwrite, progress=progress)
+    files.make_folder(folder.absolute())
+    with files.lock(folder):
+        result = fit.run(folder, resume=resume, overwrite=overwrite, progress=progress)
+        if not keep_checkpoints:
+            fit.forget_checkpoints(folder)
+    return result
 
 
 class Fit:
@@ -137,9 +163,10 @@ class Fit:
         reasons: dict[str, str],
         network: nn.Module | None = None,
         evaluate_on: str = "test",
+        source: str | None = None,
     ) -> None:
         self.dataset, self.parts, self.settings, self.reasons = dataset, parts, settings, dict(reasons)
-        self.network, self.evaluate_on = network, evaluate_on
+        self.network, self.evaluate_on, self.source = network, evaluate_on, source
         self.task = Classes(dataset.classes)
         self.info = _info(dataset, parts)
         self.inputs = _preparation(dataset, parts)
@@ -194,8 +221,7 @@ class Fit:
         """The same fit with as many steps as fit into so many minutes, by a timed trial that is thrown away."""
         if not minutes > 0:
             raise UsageError("U006", f"minutes = {minutes} is out of range", "give a number above 0")
-        trial = dataclasses.replace(self.settings, steps=10**9, save_every=None, evaluate_every=None)
-        seconds = _step_seconds(Fit(self.dataset, self.parts, trial, {}, self.network, self.evaluate_on))
+        seconds = _step_seconds(self)
         steps = max(1, int(60 * minutes / seconds))
         settings = dataclasses.replace(
             self.settings,
@@ -205,12 +231,31 @@ class Fit:
             log_every=max(1, min(50, steps // 20)),
         )
         reasons = {**self.reasons, "steps": f"{minutes:g} minutes at {1000 * seconds:.1f} ms a step"}
-        return Fit(self.dataset, self.parts, settings, reasons, self.network, self.evaluate_on)
+        return Fit(self.dataset, self.parts, settings, reasons, self.network, self.evaluate_on, self.source)
+
+    def announcement(self) -> list[str]:
+        """What was understood and what is going to happen."""
+        counts = {"labeled": len(self.parts.labeled), "unlabeled": len(self.parts.unlabeled)}
+        counts |= {part: len(held) for part in ("development", "test") if (held := getattr(self.dataset, part))}
+        sizes = ", ".join(f"{count:,} {part}" for part, count in counts.items())
+        names = ", ".join(clean(name) for name in self.dataset.classes[:10])
+        more = f" and {len(self.dataset.classes) - 10} more" if len(self.dataset.classes) > 10 else ""
+        lines = [f"{clean(self.dataset.name)}: {self.dataset.kind}, {sizes}", f"classes: {names}{more}"]
+        lines += [clean(note) for note in (*self.dataset.notes, *self.parts.notes)]
+        chosen = "; ".join(
+            f"{name} {_short(getattr(self.settings, name))} ({reason})" for name, reason in self.reasons.items()
+        )
+        return [*lines, f"chosen for you: {chosen}" if chosen else "every setting was given"]
+
+    def forget_checkpoints(self, folder: Path) -> None:
+        """Remove what only a resumed run would need."""
+        for old in sorted((folder / CHECKPOINTS).glob("step-*")):
+            files.remove(old)
 
     def describe(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the result, as plain values: saved with the run and compared on resume."""
         return {
-            "settings": {**dataclasses.asdict(self.settings), "hyperparameters": _plain(self.settings.hyperparameters)},
+            "settings": _described(self.settings),
             "network": dict(spec),
             "classes": list(self.dataset.classes),
             "data": {"name": self.dataset.name, "fingerprint": fingerprint(self.parts), **_counts(self.parts)},
@@ -235,9 +280,8 @@ class Fit:
         if overwrite:
             for name in ("metrics.jsonl", "events.jsonl", predict.WEIGHTS, predict.CARD, "result.json"):
                 files.remove(folder / name)
-            for old in sorted((folder / "checkpoints").glob("step-*")):
-                files.remove(old)
-        files.write_json(path, {**provenance, "reasons": self.reasons})
+            self.forget_checkpoints(folder)
+        files.write_json(path, {**provenance, "reasons": self.reasons, "source": self.source})
         return provenance
 
     def _finish(self, state: State, spec: dict[str, Any], recorder: Recorder, seconds: float) -> Result:
@@ -250,7 +294,15 @@ class Fit:
             files.write_json(recorder.folder / "result.json", result)
             recorder.event("finished", step=state.step)
         return Result(
-            model, scores, recorder.lines, recorder.warned, self.settings, self.reasons, seconds, recorder.folder
+            model,
+            scores,
+            recorder.lines,
+            recorder.warned,
+            self.settings,
+            self.reasons,
+            seconds,
+            recorder.folder,
+            len(getattr(self.dataset, self.evaluate_on) or ()),
         )
 
 
@@ -335,7 +387,7 @@ def _feature_width(model: nn.Module, views: Views, parts: Split) -> int:
     """Ask the network how wide its features are, with two examples and without touching its statistics."""
     mode = model.training
     view = views("none", torch.from_numpy(np.ascontiguousarray(parts.labeled.inputs[:2])), torch.zeros(2, 0))
-    width = Net(model).eval()(view).features.shape[-1]
+    width: int = Net(model).eval()(view).features.shape[-1]
     model.train(mode)
     return width
 
@@ -359,8 +411,13 @@ def _step_seconds(fit: Fit, least: float = 3.0) -> float:
             steps *= 2
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+def _described(settings: Settings) -> dict[str, Any]:
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.hyperparameters.items()}
+    return {**dataclasses.asdict(settings), "hyperparameters": plain}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _same(saved: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -387,13 +444,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def require_held_out(dataset: Dataset, part: str) -> None:
-    """Say which part is missing.
-
-    Raises:
-        DataError: D061.
-    """
-    if getattr(dataset, part) is None:
-        raise DataError("D061", f"{dataset.name} has no {part} part", "give x_test and y_test")

@@ -80,6 +80,12 @@ def test_splits_that_cannot_be(labels, index, code, parts, which):
         assert part in str(caught.value)
 
 
+def test_a_split_without_unlabeled_examples_on_request():
+    result = split(make([0, 1, 0, 1]), needed=False)
+    assert result.unlabeled.shape == (0, 1, 4, 4)
+    assert result.unlabeled_index.shape == (0,)
+
+
 @pytest.mark.parametrize(("classes", "found"), [((), "no label at all"), (("cat",), "only 'cat'")])
 def test_two_classes_are_needed(classes, found):
     data = dataclasses.replace(make([-1, -1]), classes=classes)

@@ -53,9 +53,7 @@ def ids(settings: dict[str, object] | int) -> str:
     return ",".join(f"{name}={value}" for name, value in settings.items()) or "defaults"
 
 
-over_moments = pytest.mark.parametrize(
-    ("step", "settings"), MOMENTS, ids=lambda v: ids(v) if isinstance(v, dict) else v
-)
+over_moments = pytest.mark.parametrize(("step", "settings"), MOMENTS, ids=ids)
 
 
 def growth(step: int, settings: dict[str, object], weight: float, ramp: float) -> float:

@@ -1,1 +1,110 @@
-"""."""
+"""The command line: one file for each command, thin: parse, call, print.
+
+Commands are imported when they are called, so that ``semilla --help`` does not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import click
+
+from semilla import __version__
+from semilla.errors import Interrupted, SemillaError
+
+COMMANDS = {
+    "demo": "See on real data what each method does with 40 labels.",
+    "train": "Train one method on your labels and your unlabeled data.",
+    "evaluate": "Score a finished run on held-out labels.",
+    "methods": "List the methods, or show one: paper, equations, hyperparameters.",
+    "doctor": "Check this machine: versions, device, threads, cache.",
+}
+
+EXIT_CODES = """\b
+Exit codes: 0 done · 1 internal error · 2 wrong usage or setting · 3 input data
+4 checkpoint or run folder · 5 training failed · 6 resources · 7 refused for safety
+130 stopped by SIGINT, 143 by SIGTERM, both after a checkpoint"""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """In the order a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import one command."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"semilla.cli.{name}").command
+        return command
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No command {args[0]!r}. {hint}")
+        return super().resolve_command(context, args)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="semilla")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    r"""Train with a few labels and many unlabeled examples.
+
+    \b
+    Start here:
+      semilla demo                                  what each method does, in under a minute
+      semilla train digits --labels 40 --method uda
+      semilla methods mixmatch
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug, as_json = "--debug" in arguments, "--json" in arguments
+    try:
+        code = cli.main(args=arguments, prog_name="semilla", standalone_mode=False) or 0
+    except SemillaError as error:
+        code = _report(
+            error.exit_code, str(error), as_json, {"code": error.code, "message": error.message, "fix": error.fix}
+        )
+    except Interrupted as stop:
+        code = _report(stop.exit_code, str(stop), as_json, {"code": "interrupted", "message": str(stop)})
+    except click.ClickException as error:
+        error.show()
+        code = _report(error.exit_code, "", as_json, {"code": "usage", "message": error.format_message()})
+    except (KeyboardInterrupt, click.Abort):
+        code = _report(128 + signal.SIGINT, "stopped", as_json, {"code": "interrupted", "message": "stopped"})
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else "\n  fix: this is a bug in semilla; please report it with the output of --debug"
+        text = f"error[internal]: {type(error).__name__}: {error}{hint}"
+        code = _report(1, text, as_json, {"code": "internal", "message": str(error)})
+    sys.exit(code)
+
+
+def _report(code: int, text: str, as_json: bool, error: dict[str, Any]) -> int:
+    if text:
+        click.echo(text, err=True)
+    if as_json:
+        click.echo(json.dumps({"ok": False, "exit_code": code, "error": error}))
+    return code

@@ -104,7 +104,10 @@ class Split:
 
 
 def split(
-    dataset: Dataset, labeled_index: npt.ArrayLike | None = None, unlabeled: Literal["rest", "all"] = "rest"
+    dataset: Dataset,
+    labeled_index: npt.ArrayLike | None = None,
+    unlabeled: Literal["rest", "all"] = "rest",
+    needed: bool = True,
 ) -> Split:
     """Keep the labels of the chosen rows and drop all others for good.
 
@@ -113,6 +116,7 @@ def split(
         labeled_index: positions in the training pool whose labels may be used; None stands for every known label.
         unlabeled: which rows of the training pool are unlabeled examples: the ``rest`` of it, or ``all`` of it, the
             labeled ones included. A pool given by itself is always added.
+        needed: whether to refuse a split without unlabeled examples.
 
     Returns:
         The split, its arrays copies.
@@ -137,7 +141,7 @@ def split(
     if dataset.unlabeled is not None:
         inputs = np.concatenate([inputs, dataset.unlabeled])
         rows = np.concatenate([rest, pool + np.arange(len(dataset.unlabeled))])
-    if not len(rows):
+    if needed and not len(rows):
         fix = "give unlabeled examples, use fewer of the labels, or let the labeled examples serve: unlabeled=all"
         raise DataError("D040", f"no unlabeled example: all {pool} examples of {dataset.name} are labeled", fix)
     notes = _few_labels(labels, dataset.classes)

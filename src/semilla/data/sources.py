@@ -62,7 +62,7 @@ def load(data: Any) -> Dataset:
 
 
 def _existing(text: str) -> Path:
-    if text.strip() and os.path.exists(text):
+    if os.path.exists(text):
         return Path(text)
     near = difflib.get_close_matches(text.lower(), BUILT_IN, n=1, cutoff=0.5)
     if os.path.dirname(text) or os.path.splitext(text)[1]:

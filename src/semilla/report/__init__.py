@@ -1,1 +1,1 @@
-"""."""
+"""What people look at: figures and text."""

@@ -21,7 +21,7 @@ class Views(Protocol):
     def draws(self, name: str) -> int:
         """Uniform draws the view needs for each example."""
 
-    def __call__(self, name: str, inputs: Tensor, draws: Tensor) -> View:
+    def __call__(self, name: str, inputs: Tensor, draws: Tensor, /) -> View:
         """One view of a batch."""
 
 

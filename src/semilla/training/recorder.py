@@ -8,12 +8,14 @@ happened when.
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from semilla import files
 from semilla.config import Settings
+from semilla.errors import StateError
 from semilla.training import checkpoint
 from semilla.training.optimizers import learning_rate_factor
 from semilla.training.progress import Progress
@@ -67,7 +69,7 @@ class Recorder:
         if self.folder is None:
             return
         tensors, values = state.capture()
-        size = (self.folder / METRICS).stat().st_size if self.lines else 0
+        size = self._flush_log()
         values |= {"metrics_bytes": size, "warned": [list(pair) for pair in self.warned], **self.provenance}
         checkpoint.save(self.folder / CHECKPOINTS, state.step, tensors, values)
 
@@ -88,10 +90,22 @@ class Recorder:
         self.event("resumed", step=state.step)
         return True
 
+    def _flush_log(self) -> int:
+        """Bytes of the log, all on the disk: a checkpoint must never remember more of it than a power cut leaves."""
+        assert self.folder is not None
+        path = self.folder / METRICS
+        if not path.exists():
+            return 0
+        with path.open("rb") as log:
+            os.fsync(log.fileno())
+        return path.stat().st_size
+
     def _cut(self, size: int) -> None:
         assert self.folder is not None
         path = self.folder / METRICS
         if path.exists():
+            if path.stat().st_size < size:
+                raise StateError("C014", f"{METRICS} is shorter than the checkpoint says", "restore it from a copy")
             with path.open("r+b") as log:
                 log.truncate(size)
             self.lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,6 @@
+"""``python -m semilla``."""
+
+from semilla.cli import main
+
+if __name__ == "__main__":
+    main()

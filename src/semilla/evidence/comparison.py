@@ -1,0 +1,194 @@
+"""Several methods on the same label draws, side by side in worker processes.
+
+Nothing here imports PyTorch: the workers do, each with one thread, which on small networks uses the cores better than
+one process with all of them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+from semilla.evidence.intervals import Interval, paired_gain
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fit to make.
+
+    Attributes:
+        method: its name.
+        seed: the label draw, and everything else that is random.
+        options: arguments of `semilla.train` besides.
+    """
+
+    method: str
+    seed: int
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+        job: what was asked.
+        score: held-out accuracy at the end.
+        curve: (step, accuracy) along training.
+        used: share of unlabeled draws that entered the loss, over the whole run; None without unlabeled data.
+        seconds: wall-clock time of the training loop.
+        warnings: (code, message) of what the monitor said.
+    """
+
+    job: Job
+    score: float
+    curve: list[tuple[int, float]]
+    used: float | None
+    seconds: float
+    warnings: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method over all draws.
+
+    Attributes:
+        method: its name.
+        scores: accuracy of each draw.
+        gain: over the baseline on the same draws; None for the baseline itself.
+        used: mean share of the unlabeled data used, or None.
+        seconds: mean seconds of a fit.
+    """
+
+    method: str
+    scores: list[float]
+    gain: Interval | None
+    used: float | None
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy."""
+        return float(np.mean(self.scores))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the draws; NaN for one draw."""
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else float("nan")
+
+
+def compare(
+    jobs: Sequence[Job], workers: int | None = None, progress: TextIO | None = sys.stderr, title: str = "fits"
+) -> list[Outcome]:
+    """Make all fits; the outcomes in the order of the jobs.
+
+    A job's failure ends the comparison with that job's error.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = max(1, min(workers or cores, len(jobs)))
+    bar = tqdm(total=len(jobs), desc=title, unit="fit", file=progress, disable=progress is None)
+    context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
+    with bar, ProcessPoolExecutor(count, mp_context=context) as pool:
+        futures: dict[Future[Outcome], int] = {pool.submit(run_job, job): place for place, job in enumerate(jobs)}
+        outcomes: dict[int, Outcome] = {}
+        try:
+            for future in as_completed(futures):
+                outcomes[futures[future]] = future.result()
+                bar.set_postfix_str(jobs[futures[future]].method, refresh=False)
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [outcomes[place] for place in range(len(jobs))]
+
+
+def run_job(job: Job) -> Outcome:
+    """Make one fit in this process."""
+    from semilla.fitting import train
+
+    part = job.options.get("evaluate_on", "test")
+    result = train(method=job.method, seed=job.seed, threads=1, **job.options)
+    key = f"{part}/accuracy"
+    curve = [(line["step"], line[key]) for line in result.history if key in line]
+    used = [line["used"] for line in result.history if "used" in line]
+    return Outcome(
+        job, result.scores[key], curve, float(np.mean(used)) if used else None, result.seconds, result.warnings
+    )
+
+
+def summarise(outcomes: Sequence[Outcome], baseline: str = "supervised") -> list[Row]:
+    """One row for each method, in the order they first appear; gains pair the draws by seed."""
+    methods = list(dict.fromkeys(outcome.job.method for outcome in outcomes))
+    by_seed = {
+        method: {outcome.job.seed: outcome for outcome in outcomes if outcome.job.method == method}
+        for method in methods
+    }
+    rows = []
+    for method in methods:
+        own, base = by_seed[method], by_seed.get(baseline, {})
+        seeds = sorted(own)
+        gain = None
+        if method != baseline and all(seed in base for seed in seeds):
+            gain = paired_gain([own[seed].score for seed in seeds], [base[seed].score for seed in seeds])
+        used = [outcome.used for outcome in own.values() if outcome.used is not None]
+        rows.append(
+            Row(
+                method,
+                [own[seed].score for seed in seeds],
+                gain,
+                float(np.mean(used)) if used else None,
+                float(np.mean([outcome.seconds for outcome in own.values()])),
+            )
+        )
+    return rows
+
+
+def format_rows(rows: Sequence[Row]) -> list[str]:
+    """The table as lines of text."""
+    lines = [f"{'method':<14}{'test accuracy':>18}{'gain over supervised (95 %)':>32}{'data used':>12}{'seconds':>10}"]
+    for row in rows:
+        accuracy = (
+            f"{100 * row.mean:.1f} ± {100 * row.spread:.1f} %" if len(row.scores) > 1 else f"{100 * row.mean:.1f} %"
+        )
+        used = "–" if row.used is None else f"{100 * row.used:.0f} %"
+        lines.append(f"{row.method:<14}{accuracy:>18}{format_gain(row.gain):>32}{used:>12}{row.seconds:>10.1f}")
+    return lines
+
+
+def format_gain(gain: Interval | None) -> str:
+    """A gain in points with its interval."""
+    if gain is None:
+        return "–"
+    if np.isnan(gain.low):
+        return f"{100 * gain.mean:+.1f} (one draw: no interval)"
+    return f"{100 * gain.mean:+.1f} ({100 * gain.low:+.1f} … {100 * gain.high:+.1f})"
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as plain values, an open interval as None."""
+
+    def gain(row: Row) -> dict[str, float | None] | None:
+        if row.gain is None:
+            return None
+        return {key: None if np.isnan(value) else value for key, value in row.gain._asdict().items()}
+
+    return [{**asdict(row), "gain": gain(row), "mean": row.mean} for row in rows]
+
+
+def free_folder(wanted: Path) -> Path:
+    """``wanted``, or ``wanted-2``, ``wanted-3`` … if there is something already."""
+    if not wanted.exists():
+        return wanted
+    number = 2
+    while (numbered := wanted.with_name(f"{wanted.name}-{number}")).exists():
+        number += 1
+    return numbered

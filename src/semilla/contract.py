@@ -62,6 +62,11 @@ class View:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def split(self, sizes: list[int]) -> list[View]:
+        """Cut the batch into consecutive parts of the given sizes; the parts share its memory."""
+        parts = (part.split(sizes) if part is not None else [None] * len(sizes) for part in (self.geometry, self.width))
+        return [View(*part) for part in zip(self.inputs.split(sizes), *parts, strict=True)]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -20,6 +20,9 @@ class SemillaError(Exception):
         super().__init__(message)
         self.code, self.message, self.fix = code, message, fix
 
+    def __reduce__(self) -> tuple[type[SemillaError], tuple[str, str, str]]:
+        return type(self), (self.code, self.message, self.fix)  # so that it crosses from a worker process whole
+
     def __str__(self) -> str:
         return f"error[{self.code}]: {self.message}" + (f"\n  fix: {self.fix}" if self.fix else "")
 
@@ -65,4 +68,7 @@ class Interrupted(Exception):
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")
-        self.exit_code = 128 + signal_number
+        self.signal_number, self.exit_code = signal_number, 128 + signal_number
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
+        return type(self), (self.signal_number,)

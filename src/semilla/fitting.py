@@ -30,8 +30,8 @@ from semilla.data.sources import load as load_data
 from semilla.errors import StateError, UsageError
 from semilla.methods import find
 from semilla.randomness import torch_seed
-from semilla.report.text import clean
 from semilla.tasks import Classes
+from semilla.text import clean
 from semilla.training import devices, plan
 from semilla.training.batches import Batches, Views
 from semilla.training.ema import EMA
@@ -43,7 +43,7 @@ from semilla.training.progress import Progress
 from semilla.training.recorder import CHECKPOINTS, Recorder
 from semilla.training.state import State
 
-FIT, RUN = "fit.json", "run.json"
+FIT = "fit.json"
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,15 @@ def train(
     if Classes.name not in entry.tasks:
         raise UsageError("U007", f"{method} is not defined for class labels", f"it is for {', '.join(entry.tasks)}")
     dataset = load_data(data)
-    layers = [*_recipe_layers(recipe, dataset.name, method), changes]
-    asked = resolve(method, entry.hyperparameters, *layers)
-    chosen_rows = _labeled_index(dataset, labels, labels_file, asked.seed)
-    parts = split(dataset, chosen_rows, asked.unlabeled, needed=method != "supervised")
-    chosen, reasons = plan.complete(asked, dataset, parts)
+    asked = resolve(method, entry.hyperparameters, *_recipe_layers(recipe, dataset.name, method), changes)
+    parts = split(
+        dataset,
+        _labeled_index(dataset, labels, labels_file, asked.seed),
+        asked.unlabeled,
+        needed=method != "supervised",
+    )
     source = str(data) if isinstance(data, (str, Path)) else None
-    fit = Fit(dataset, parts, chosen, reasons, network, evaluate_on, source)
+    fit = Fit(dataset, parts, *plan.complete(asked, dataset, parts), network, evaluate_on, source)
     if minutes is not None:
         fit = fit.within(minutes)
     if say is not None:
@@ -143,12 +145,12 @@ def train(
             say(line)
     if out is None:
         return fit.run(None, progress=progress)
-    folder = Path(out) / "fits" / f"{method}-{chosen.seed}"
+    folder = Path(out) / "fits" / f"{method}-{fit.settings.seed}"
     files.make_folder(folder.absolute())
     with files.lock(folder):
         result = fit.run(folder, resume=resume, overwrite=overwrite, progress=progress)
         if not keep_checkpoints:
-            fit.forget_checkpoints(folder)
+            forget_checkpoints(folder)
     return result
 
 
@@ -247,11 +249,6 @@ class Fit:
         )
         return [*lines, f"chosen for you: {chosen}" if chosen else "every setting was given"]
 
-    def forget_checkpoints(self, folder: Path) -> None:
-        """Remove what only a resumed run would need."""
-        for old in sorted((folder / CHECKPOINTS).glob("step-*")):
-            files.remove(old)
-
     def describe(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the result, as plain values: saved with the run and compared on resume."""
         return {
@@ -280,7 +277,7 @@ class Fit:
         if overwrite:
             for name in ("metrics.jsonl", "events.jsonl", predict.WEIGHTS, predict.CARD, "result.json"):
                 files.remove(folder / name)
-            self.forget_checkpoints(folder)
+            forget_checkpoints(folder)
         files.write_json(path, {**provenance, "reasons": self.reasons, "source": self.source})
         return provenance
 
@@ -304,6 +301,12 @@ class Fit:
             recorder.folder,
             len(getattr(self.dataset, self.evaluate_on) or ()),
         )
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove what only a resumed run would need."""
+    for old in sorted((folder / CHECKPOINTS).glob("step-*")):
+        files.remove(old)
 
 
 def versions() -> dict[str, str]:

@@ -111,7 +111,10 @@ def load(run: str | Path, fit: str | None = None, network: nn.Module | None = No
     card = files.read_json(folder / CARD)
     if card["network"]["name"] == "custom" and network is None:
         raise StateError("C021", f"{folder.name} was trained with a network of your own", "pass it as network=")
-    net = Net(network if network is not None else network_from(card["network"]))
+    try:
+        net = Net(network if network is not None else network_from(card["network"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError("C022", f"{folder.name}/{CARD} describes no network of semilla: {error}") from None
     tensors = safetensors.torch.load(files.read_bytes(folder / WEIGHTS, 2**36))
     heads = [name for name in tensors if name.startswith("heads.")]  # training's extra heads play no part here
     try:

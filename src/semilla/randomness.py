@@ -93,6 +93,7 @@ def permutation(seed: int, stream: str, epoch: int, size: int) -> npt.NDArray[np
 def generator(seed: int, stream: str, step: int) -> np.random.Generator:
     """A NumPy generator that belongs to one step: for what a method draws once for a whole batch."""
     counter = np.array([0, 0, 0, step], dtype=np.uint64)  # the low words count the draws within the step
+    _key(seed)
     key = np.array([seed, stream_word(stream)], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(counter=counter, key=key))
 

@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="semilla")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(debug: bool) -> None:
-    r"""Train with a few labels and many unlabeled examples.
+    """Train with a few labels and many unlabeled examples.
 
     \b
     Start here:
@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug, as_json = "--debug" in arguments, "--json" in arguments
+    if debug:  # wherever it stands: it is usually added at the end of a command that failed
+        arguments = ["--debug", *(word for word in arguments if word != "--debug")]
     try:
         code = cli.main(args=arguments, prog_name="semilla", standalone_mode=False) or 0
     except SemillaError as error:

@@ -17,7 +17,7 @@ from semilla.methods import METHODS
 @click.option("--out", type=click.Path(), help="Folder for runs and figure.  [default: semilla-demo]")
 @json_option
 def command(draws: int, methods: tuple[str, ...], labels: int, out: str | None, as_json: bool) -> None:
-    r"""See on real data what each method does with 40 labels.
+    """See on real data what each method does with 40 labels.
 
     Trains every method on scikit-learn's handwritten digits, a few of them labeled and the rest of the pool unlabeled,
     over several label draws, and compares each with supervised training on the same draws.

@@ -14,7 +14,7 @@ from semilla.cli.console import json_option, print_json
 @click.option("--part", type=click.Choice(["test", "development"]), default="test", show_default=True)
 @json_option
 def command(run: str, fit: str | None, data: str | None, part: str, as_json: bool) -> None:
-    r"""Score the finished model in RUN on held-out labels: accuracy with its 95 % interval, and each class.
+    """Score the finished model in RUN on held-out labels: accuracy with its 95 % interval, and each class.
 
     \b
     Examples:

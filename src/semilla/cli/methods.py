@@ -14,7 +14,7 @@ from semilla.methods import METHODS, Entry, find
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> None:
-    r"""List the methods, or show one: its paper, equations, views, hyperparameters, memory and file.
+    """List the methods, or show one: its paper, equations, views, hyperparameters, memory and file.
 
     \b
     Examples:

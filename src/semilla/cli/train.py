@@ -47,7 +47,7 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    r"""Train one method on DATA: digits, cifar10, a folder of CIFAR-10 files, or an .npz file of arrays.
+    """Train one method on DATA: digits, cifar10, a folder of CIFAR-10 files, or an .npz file of arrays.
 
     \b
     Examples:

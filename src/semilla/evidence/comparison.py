@@ -9,9 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -97,7 +99,7 @@ def compare(
     count = max(1, min(workers or cores, len(jobs)))
     bar = tqdm(total=len(jobs), desc=title, unit="fit", file=progress, disable=progress is None)
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
-    with bar, ProcessPoolExecutor(count, mp_context=context) as pool:
+    with bar, ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
         futures: dict[Future[Outcome], int] = {pool.submit(run_job, job): place for place, job in enumerate(jobs)}
         outcomes: dict[int, Outcome] = {}
         try:
@@ -111,6 +113,18 @@ def compare(
     return [outcomes[place] for place in range(len(jobs))]
 
 
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is gone: a killed comparison must not go on computing."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run_job(job: Job) -> Outcome:
     """Make one fit in this process."""
     from semilla.fitting import train
@@ -119,10 +133,14 @@ def run_job(job: Job) -> Outcome:
     result = train(method=job.method, seed=job.seed, threads=1, **job.options)
     key = f"{part}/accuracy"
     curve = [(line["step"], line[key]) for line in result.history if key in line]
-    used = [line["used"] for line in result.history if "used" in line]
-    return Outcome(
-        job, result.scores[key], curve, float(np.mean(used)) if used else None, result.seconds, result.warnings
-    )
+    return Outcome(job, result.scores[key], curve, _share_used(result.history), result.seconds, result.warnings)
+
+
+def _share_used(history: Sequence[dict[str, Any]]) -> float | None:
+    """Over all steps alike: a line of the log is the mean of the steps since the line before."""
+    lines = [line for line in history if "used" in line]
+    steps = np.diff([0, *(line["step"] for line in lines)])
+    return float(np.average([line["used"] for line in lines], weights=steps)) if lines else None
 
 
 def summarise(outcomes: Sequence[Outcome], baseline: str = "supervised") -> list[Row]:

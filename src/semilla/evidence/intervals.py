@@ -47,4 +47,5 @@ def wilson(right: int, count: int, level: float = 0.95) -> Interval:
     share = right / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Interval(share, middle - half, middle + half)
+    # The ends at 0 and 1 are exact, where rounding would pass them by 1e-18.
+    return Interval(share, middle - half if right else 0.0, middle + half if right < count else 1.0)

@@ -13,7 +13,7 @@ from semilla.data.sources import load as load_data
 from semilla.errors import DataError, UsageError
 from semilla.evidence.intervals import Interval, wilson
 from semilla.predict import find_fit, load
-from semilla.report.text import clean
+from semilla.text import clean
 
 
 @dataclass(frozen=True)

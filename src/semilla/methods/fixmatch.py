@@ -70,6 +70,6 @@ class FixMatch(Method):
         mask = above(confidence, self.threshold)
         losses = {
             "supervised": task.loss(labeled, batch.y).mean(),
-            "unsupervised": self.weight * (mask * task.loss(strong, target)).mean(),
+            "consistency": self.weight * (mask * task.loss(strong, target)).mean(),
         }
         return losses, usage(probs(weak.logits), mask)

@@ -14,8 +14,8 @@ Defaults and deviations:
 * ``teacher_bn="batch"``: the teacher normalises with the statistics of its batch, as the authors', the MixMatch and the
   TorchSSL code do; ``"running"`` uses its averaged running statistics and no dropout. Its buffers stay untouched either
   way: they are averages of the student's (see `semilla.training.ema`).
-* ``consistency_on``, ``update_bn``: as in `semilla.methods.pi_model`. With ``decay=0`` the teacher is the student and
-  the method is the Π-model.
+* ``update_bn``: as in `semilla.methods.pi_model`. With ``decay=0`` the teacher is the student and the method is the
+  Π-model. ``consistency_on="all"``: the student's labeled pass serves both losses, the teacher sees a second view.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ Berthelot et al., "MixMatch: a holistic approach to semi-supervised learning", N
     W    = shuffle(X̂ ∪ Û),  X′ = MixUp(X̂, W first part),  U′ = MixUp(Û, W rest),  λ′ = max(λ, 1 − λ), λ ~ Beta(α, α)
     L    = mean over X′ of CE(y′, p(x′)) + λ_U·w(t) · mean over U′, classes of (p(u′) − q′)²
 
-λ is drawn for each example. The guesses are made with batch statistics, by the live weights, without gradient, and
-leave BatchNorm's running statistics alone; the mixed pass is interleaved, so that every sub-batch has one mixture.
+Rows stand in the order x, u₁ … u_K; a step draws the permutation of all rows, then one λ for each row. The guesses are
+made with batch statistics, by the live weights, without gradient, and leave BatchNorm's running statistics alone; the
+mixed pass is interleaved, so that every sub-batch has one mixture.
 
 Defaults and deviations:
 

@@ -73,6 +73,6 @@ class PseudoLabel(Method):
         weight = self.weight * ramp(run.progress, self.ramp, self.ramp_shape, self.ramp_start)
         losses = {
             "supervised": task.loss(labeled, batch.y).mean(),
-            "pseudo_label": weight * (mask * task.loss(unlabeled, target)).mean(),
+            "consistency": weight * (mask * task.loss(unlabeled, target)).mean(),
         }
         return losses, usage(probs(unlabeled.logits), mask)

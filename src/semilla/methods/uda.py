@@ -14,7 +14,8 @@ Defaults and deviations:
 * ``threshold`` 0.8 and ``temperature`` 0.4 are the authors' CIFAR and SVHN settings, λ = 1 throughout.
 * ``annealing=None``: both Google repositories switch TSA off for images. TorchSSL and USB compare the *largest*
   probability with η and divide by all labeled examples; here it is p(true class) and a masked mean, as the authors do.
-* ``entropy`` 0: the authors' optional entropy minimisation (0.1 for 500 to 2,000 labels).
+* ``entropy`` 0: the authors' optional entropy minimisation (0.1 for 500 to 2,000 labels). Theirs is taken on the weak
+  view; here that pass has no gradient, so the term stands on the strong one.
 * ``joint=False``: separate passes, no gradient on the weak view, which saves a third of the step. The references run
   one pass over everything, which normalises by the statistics of all views together: ``joint=True``.
 """

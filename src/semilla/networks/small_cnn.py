@@ -7,37 +7,34 @@ from torch import Tensor, nn
 from semilla.contract import Output
 
 
-def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(0.1, inplace=True),
-    ]
-
-
 class SmallCNN(nn.Module):
-    """Stages of two 3×3 convolutions, each stage at half the resolution and twice the width of the one before.
+    """3×3 convolutions, each at half the resolution and twice the width of the one before, until 2 or 3 pixels remain.
 
-    Pictures are halved until 4 pixels or fewer would remain: 8 px get two stages, 16 px three, 32 px four at the most.
+    8-pixel pictures get three convolutions, 32-pixel pictures five. On few labels of 8-pixel digits this did as well as
+    two convolutions a stage at half the width, at two thirds of the time.
 
     Args:
         channels: 1 for grey pictures, 3 for colour.
         size: height and width of the pictures.
         classes: number of classes.
-        width: channels of the first stage.
+        width: channels of the first convolution; none gets more than eight times as many.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], classes: int, width: int = 16) -> None:
+    def __init__(self, channels: int, size: tuple[int, int], classes: int, width: int = 32) -> None:
         super().__init__()
-        layers = [*_block(channels, width), *_block(width, width)]
-        side = min(size)
-        while side > 4 and width < 512:
-            layers += [nn.MaxPool2d(2), *_block(width, 2 * width), *_block(2 * width, 2 * width)]
-            side, width = side // 2, 2 * width
+        layers: list[nn.Module] = []
+        inputs, outputs, side = channels, width, min(size)
+        while True:
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+            layers.append(nn.LeakyReLU(0.1, inplace=True))
+            if side < 4:
+                break
+            layers.append(nn.MaxPool2d(2))
+            inputs, outputs, side = outputs, min(2 * outputs, 8 * width), side // 2
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = nn.Linear(outputs, classes)
 
     def forward(self, inputs: Tensor) -> Output:
-        """(B, channels, height, width) → logits (B, classes), features (B, width of the last stage)."""
+        """(B, channels, height, width) → logits (B, classes), features (B, channels of the last convolution)."""
         features = self.body(inputs)
         return Output(self.classifier(features), features)

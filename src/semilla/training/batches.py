@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -23,6 +25,17 @@ class Views(Protocol):
 
     def __call__(self, name: str, inputs: Tensor, draws: Tensor, /) -> View:
         """One view of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A view to be made of some rows of a pool."""
+
+    name: str
+    stream: str
+    epoch: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    inputs: Tensor
 
 
 class Batches:
@@ -53,30 +66,29 @@ class Batches:
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
-        labeled, unlabeled = self._sizes
-        x_epoch, x_rows = self._labeled_order.rows(step * labeled, labeled)
-        u_epoch, u_rows = self._unlabeled_order.rows(step * unlabeled, unlabeled)
-        x_views, u_views = self._names
-
-        # One call for the draws of all views: the generator's cost is in the calls.
-        purposes = [(f"labeled view {view}", x_epoch, x_rows, name) for view, name in enumerate(x_views)]
-        purposes += [(f"unlabeled view {view}", u_epoch, u_rows, name) for view, name in enumerate(u_views)]
-        streams = np.concatenate([np.full(len(rows), stream_word(purpose)) for purpose, _, rows, _ in purposes])
-        epochs, samples = (np.concatenate([row[column] for row in purposes]) for column in (1, 2))
-        counts = [self._views.draws(name) for *_, name in purposes]
-        draws = torch.from_numpy(uniform(self._seed, streams, epochs, samples, max(1, *counts)))
-
+        (x_size, u_size), (x_views, u_views) = self._sizes, self._names
+        x_epoch, x_rows = self._labeled_order.rows(step * x_size, x_size)
+        u_epoch, u_rows = self._unlabeled_order.rows(step * u_size, u_size)
         x_index, u_index = (torch.from_numpy(rows).to(self._targets.device) for rows in (x_rows, u_rows))
-        pools = [self._labeled[x_index]] * len(x_views) + [self._unlabeled[u_index]] * len(u_views)
-        drawn = draws.split([len(rows) for _, _, rows, _ in purposes])
-        made = [
-            self._views(name, pool, own[:, :count])
-            for (*_, name), pool, own, count in zip(purposes, pools, drawn, counts, strict=True)
-        ]
-        return Batch(
-            x=tuple(made[: len(x_views)]),
-            y=self._targets[x_index],
-            u=tuple(made[len(x_views) :]),
-            x_index=x_index,
-            u_index=u_index,
-        )
+        x_inputs, u_inputs = self._labeled[x_index], self._unlabeled[u_index]
+        x = [_Wanted(name, f"labeled view {k}", x_epoch, x_rows, x_inputs) for k, name in enumerate(x_views)]
+        u = [_Wanted(name, f"unlabeled view {k}", u_epoch, u_rows, u_inputs) for k, name in enumerate(u_views)]
+        made = self._make([*x, *u])
+        return Batch(tuple(made[: len(x)]), self._targets[x_index], tuple(made[len(x) :]), x_index, u_index)
+
+    def _make(self, wanted: list[_Wanted]) -> list[View]:
+        """All views, those of one name in one call: for small pictures the cost of a view is in the calls."""
+        sizes = [len(want.rows) for want in wanted]
+        streams = np.concatenate([np.full(len(want.rows), stream_word(want.stream)) for want in wanted])
+        epochs = np.concatenate([want.epoch for want in wanted])
+        samples = np.concatenate([want.rows for want in wanted])
+        counts = {want.name: self._views.draws(want.name) for want in wanted}
+        drawn = torch.from_numpy(uniform(self._seed, streams, epochs, samples, max(1, *counts.values()))).split(sizes)
+        made: dict[int, View] = {}
+        for name, count in counts.items():
+            places = [place for place, want in enumerate(wanted) if want.name == name]
+            inputs = torch.cat([wanted[place].inputs for place in places])
+            draws = torch.cat([drawn[place][:, :count] for place in places])
+            parts = self._views(name, inputs, draws).split([sizes[place] for place in places])
+            made.update(zip(places, parts, strict=True))
+        return [made[place] for place in range(len(wanted))]

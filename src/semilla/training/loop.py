@@ -29,7 +29,7 @@ def train_loop(
     """
     net, ema, method, optimizer, monitor = state.net, state.ema, state.method, state.optimizer, state.monitor
     weights = [weight for weight in net.parameters() if weight.requires_grad]
-    device, steps = weights[0].device, settings.steps or 0
+    device, steps = next(net.parameters()).device, settings.steps or 0
     with StopRequest() as stop:
         for step in range(state.step, steps):
             seed_torch(torch_seed(settings.seed, step), device)  # dropout, too, is a function of (seed, step)
@@ -61,6 +61,7 @@ def train_loop(
             if due(step + 1, settings.save_every, steps) or stop.signal is not None:
                 recorder.save(state, settings)
             if stop.signal is not None:
+                recorder.event("interrupted", step=state.step, signal=stop.signal)
                 raise Interrupted(stop.signal)
 
 

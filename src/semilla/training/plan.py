@@ -38,7 +38,7 @@ def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settin
     fill("precision", *choose_precision(settings.precision, device))
     fill("threads", available_cores(), "the cores this process may use")
     network = fill("network", *_network(dataset, device))
-    fill("width", {"small_cnn": 16 if _side(dataset) <= 12 else 32, "wide_resnet": 2, "mlp": 128}[network], network)
+    fill("width", {"small_cnn": 32, "wide_resnet": 2, "mlp": 128}[network], network)
     steps = fill("steps", STEPS_CPU if device == "cpu" else STEPS_GPU, f"default budget on {device}")
     labeled, unlabeled = len(split.labeled.labels), len(split.unlabeled)
     batch = fill("labeled_batch", min(64, labeled), f"64, or all {labeled} labeled examples")

@@ -15,7 +15,7 @@ from typing import Any
 
 from semilla import files
 from semilla.config import Settings
-from semilla.errors import StateError
+from semilla.errors import StateError, TrainingError
 from semilla.training import checkpoint
 from semilla.training.optimizers import learning_rate_factor
 from semilla.training.progress import Progress
@@ -58,6 +58,8 @@ class Recorder:
             self.warned.append((code, message))
             self.event("warning", code=code, message=message, step=state.step)
             self.progress.say(f"warn[{code}]: {message}")
+            if settings.strict and code == "T101":
+                raise TrainingError(code, message, "the last checkpoint is from before; run without --strict to go on")
         self.progress.update(state.step, {"loss": means["loss"], "used": means.get("used"), **scores})
 
     def event(self, kind: str, **details: Any) -> None:

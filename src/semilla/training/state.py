@@ -103,7 +103,14 @@ class State:
             if step > 0 and momentum and parameter.requires_grad:
                 checkpoint.require(own, keys)
             if own:
-                self.optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in own.items()}
+                self.optimizer.state[parameter] = {key: _laid_out(value, parameter) for key, value in own.items()}
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """A value in its parameter's order of memory: the fused optimizers go through both as they lie there."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _under(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ This page puts the rooms together in the order of the house: data → split → 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import platform
 import random
@@ -99,7 +100,7 @@ def train(
     evaluate_on: str = "test",
     keep_checkpoints: bool = True,
     progress: TextIO | None = None,
-    say: Callable[[str], object] | None = None,
+    say: Callable[[str], object] = lambda line: None,
     **changes: Any,
 ) -> Result:
     """Train one method on a few labels and the rest of the pool.
@@ -125,33 +126,23 @@ def train(
         SemillaError: a condition that can be mended; says how.
         Interrupted: a signal arrived; the run was saved.
     """
+    if resume and overwrite:
+        raise UsageError("U008", "resume and overwrite contradict each other", "give one of them")
     entry = find(method)
     if Classes.name not in entry.tasks:
         raise UsageError("U007", f"{method} is not defined for class labels", f"it is for {', '.join(entry.tasks)}")
     dataset = load_data(data)
     asked = resolve(method, entry.hyperparameters, *_recipe_layers(recipe, dataset.name, method), changes)
-    parts = split(
-        dataset,
-        _labeled_index(dataset, labels, labels_file, asked.seed),
-        asked.unlabeled,
-        needed=method != "supervised",
-    )
+    index = _labeled_index(dataset, labels, labels_file, asked.seed)
+    parts = split(dataset, index, asked.unlabeled, needed=method != "supervised")
     source = str(data) if isinstance(data, (str, Path)) else None
     fit = Fit(dataset, parts, *plan.complete(asked, dataset, parts), network, evaluate_on, source)
+    folder = None if out is None else Path(out) / "fits" / f"{method}-{asked.seed}"
     if minutes is not None:
-        fit = fit.within(minutes)
-    if say is not None:
-        for line in fit.announcement():
-            say(line)
-    if out is None:
-        return fit.run(None, progress=progress)
-    folder = Path(out) / "fits" / f"{method}-{fit.settings.seed}"
-    files.make_folder(folder.absolute())
-    with files.lock(folder):
-        result = fit.run(folder, resume=resume, overwrite=overwrite, progress=progress)
-        if not keep_checkpoints:
-            forget_checkpoints(folder)
-    return result
+        fit = fit.within(minutes, asked, folder if resume else None)
+    for line in fit.announcement():
+        say(line)
+    return fit.run(folder, resume=resume, overwrite=overwrite, keep_checkpoints=keep_checkpoints, progress=progress)
 
 
 class Fit:
@@ -180,9 +171,20 @@ class Fit:
         *,
         resume: bool = False,
         overwrite: bool = False,
+        keep_checkpoints: bool = True,
         progress: TextIO | None = None,
     ) -> Result:
-        """Train from the beginning or from the last checkpoint to the end."""
+        """Train from the beginning or from the last checkpoint to the end, as the folder's only writer."""
+        if folder is None:
+            return self._run(None, resume, overwrite, progress)
+        files.make_folder(folder.absolute())
+        with files.lock(folder):
+            result = self._run(folder, resume, overwrite, progress)
+            if not keep_checkpoints:
+                forget_checkpoints(folder)
+        return result
+
+    def _run(self, folder: Path | None, resume: bool, overwrite: bool, progress: TextIO | None) -> Result:
         held_out = getattr(self.dataset, self.evaluate_on)
         with own_generators(), devices.threads(self.settings.threads or 1):
             state, spec = self.build()
@@ -210,7 +212,7 @@ class Fit:
         if self.network is None:
             model, spec = plan.build_network(settings, self.dataset)
         else:
-            model, spec = self.network, {"name": "custom"}
+            model, spec = copy.deepcopy(self.network), {"name": "custom"}  # the caller's module stays as it is
         width = _feature_width(model, self.views, self.parts)
         model = plan.memory_format(model, settings.device or "cpu")
         net = Net(model, method.heads(width)).to(settings.device or "cpu").train()
@@ -219,20 +221,17 @@ class Fit:
         assert decay is not None
         return State(net, EMA(net, decay), method, build_optimizer(net, settings), Monitor(self.info)), spec
 
-    def within(self, minutes: float) -> Fit:
-        """The same fit with as many steps as fit into so many minutes, by a timed trial that is thrown away."""
-        if not minutes > 0:
-            raise UsageError("U006", f"minutes = {minutes} is out of range", "give a number above 0")
-        seconds = _step_seconds(self)
-        steps = max(1, int(60 * minutes / seconds))
-        settings = dataclasses.replace(
-            self.settings,
-            steps=steps,
-            evaluate_every=max(1, steps // 20),
-            save_every=max(1, steps // 10),
-            log_every=max(1, min(50, steps // 20)),
-        )
-        reasons = {**self.reasons, "steps": f"{minutes:g} minutes at {1000 * seconds:.1f} ms a step"}
+    def within(self, minutes: float, asked: Settings, resumed: Path | None) -> Fit:
+        """The same fit with as many steps as fit into so many minutes.
+
+        Args:
+            minutes: of training; evaluations and checkpoints come on top.
+            asked: the settings before the open ones were filled in.
+            resumed: the folder of the run to resume, whose number of steps is replayed, or None.
+        """
+        steps, why = _steps_within(minutes, self, resumed)
+        settings, reasons = plan.complete(dataclasses.replace(asked, steps=steps), self.dataset, self.parts)
+        reasons["steps"] = why
         return Fit(self.dataset, self.parts, settings, reasons, self.network, self.evaluate_on, self.source)
 
     def announcement(self) -> list[str]:
@@ -393,6 +392,17 @@ def _feature_width(model: nn.Module, views: Views, parts: Split) -> int:
     width: int = Net(model).eval()(view).features.shape[-1]
     model.train(mode)
     return width
+
+
+def _steps_within(minutes: float, fit: Fit, interrupted: Path | None) -> tuple[int, str]:
+    """Steps that fit into so many minutes, and why: measured once, and replayed from the run that is resumed."""
+    if not minutes > 0:
+        raise UsageError("U006", f"minutes = {minutes} is out of range", "give a number above 0")
+    if interrupted is not None and (interrupted / FIT).exists():
+        saved = files.read_json(interrupted / FIT)
+        return saved["fit"]["settings"]["steps"], saved["reasons"].get("steps", "as the run to resume")
+    seconds = _step_seconds(fit)
+    return max(1, int(60 * minutes / seconds)), f"{minutes:g} minutes at {1000 * seconds:.1f} ms a step"
 
 
 def _step_seconds(fit: Fit, least: float = 3.0) -> float:

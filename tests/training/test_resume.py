@@ -396,6 +396,26 @@ def test_dropout_too_is_a_function_of_seed_and_step():
     assert go(fit, done.recorder.taken[12]).digest == done.digest
 
 
+class Drawing(nn.Module):
+    """Draws from PyTorch's global generator in every pass, in evaluation too."""
+
+    def __init__(self):
+        super().__init__()
+        self.classifier = nn.Linear(64, 10)
+
+    def forward(self, inputs):
+        features = inputs.flatten(1) + 0.1 * torch.randn(len(inputs), 64)
+        return self.classifier(features), features
+
+
+def test_a_network_that_draws_while_it_is_scored_is_not_disturbed_by_that():
+    found = []
+    for every in (1, 10**6):
+        torch.manual_seed(0)
+        found.append(weights(train("pi_model", network=Drawing(), steps=6, evaluate_every=every)))
+    assert same(*found)
+
+
 # What a resumed run may say differently
 
 

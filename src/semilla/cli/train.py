@@ -9,7 +9,7 @@ import click
 
 from semilla.cli.console import assignments_of, json_option, print_json, printer, progress_stream, set_option
 from semilla.config import settings
-from semilla.errors import Interrupted
+from semilla.errors import Interrupted, UsageError
 from semilla.methods import METHODS, find
 
 
@@ -60,6 +60,8 @@ def command(
     """
     say = printer(as_json)
     changes = assignments_of(assignments) | {key: value for key, value in flags.items() if value is not None}
+    if minutes is not None and "steps" in changes:
+        raise UsageError("U008", "--minutes and --steps both set the budget", "give one of them")
     settings(method, find(method).hyperparameters, changes)  # wrong words are told before PyTorch is loaded
     folder = Path(out) if out is not None else _next_run(data)
 

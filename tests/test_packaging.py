@@ -6,10 +6,10 @@ import ast
 import json
 import os
 import re
+import resource
 import shlex
 import subprocess
 import sys
-import time
 import tomllib
 import zipfile
 from collections import defaultdict
@@ -91,12 +91,14 @@ def test_pytorch_is_not_imported_before_it_is_needed(statement):
 
 
 def test_help_answers_in_under_a_second():
-    def seconds():
-        start = time.monotonic()
+    def processor_seconds():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert all(command in run("-m", "semilla", "--help").stdout for command in COMMANDS)
-        return time.monotonic() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(3)) < 1  # the fastest: what else the machine does is not the program's time
+    # Its own work, the least of three: what else the machine does is not the program's time.
+    assert min(processor_seconds() for _ in range(3)) < 1
 
 
 @pytest.mark.parametrize("words", [[], *([command] for command in COMMANDS)], ids=" ".join)

@@ -245,8 +245,14 @@ def test_a_network_with_another_number_of_classes_is_refused():
         semilla.train("digits", method="supervised", network=Narrow(), device="cpu", **OPTIONS)
 
 
-def test_the_network_given_is_the_one_that_was_trained_and_keeps_its_mode():
-    own = Own()
+def test_the_network_given_stays_as_it_is():
+    own = Own().eval()
     start = own.classifier.weight.detach().clone()
-    semilla.train("digits", method="supervised", network=own, device="cpu", **OPTIONS)
-    assert not torch.equal(own.classifier.weight, start)
+    first, again = (
+        semilla.train("digits", method="supervised", network=own, device="cpu", **OPTIONS) for _ in range(2)
+    )
+    assert torch.equal(own.classifier.weight, start)
+    assert not own.training
+    trained = first.model.net.model.classifier.weight
+    assert not torch.equal(trained, start)
+    assert torch.equal(trained, again.model.net.model.classifier.weight)

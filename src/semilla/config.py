@@ -33,6 +33,7 @@ class Parameter:
         range: smallest and largest sensible value.
         choices: the allowed words.
         optional: whether None is allowed.
+        length: how many words there must be; None for one or more.
         value_type: the type of its values where the default does not show it.
     """
 
@@ -42,12 +43,15 @@ class Parameter:
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     optional: bool = False
+    length: int | None = None
     value_type: type | None = None
 
     @property
     def kind(self) -> type:
         """The type of its values."""
-        return self.value_type or (float if self.ours is None else type(self.ours))
+        if self.value_type is not None or self.ours is not None:
+            return self.value_type or type(self.ours)
+        return str if self.choices else float
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,9 @@ def parse_assignment(text: str) -> tuple[str, Value]:
     try:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
-        value = tuple(raw.split(",")) if "," in raw else raw
+        value = tuple(word.strip() for word in raw.split(",")) if "," in raw else raw
+    except RecursionError:
+        raise UsageError("U003", f"the value of {key.strip()} is nested too deep", "give a plain value") from None
     return key.strip(), tuple(value) if isinstance(value, list) else value
 
 
@@ -198,7 +204,10 @@ def recipe(name: str | Path) -> dict[str, Any]:
             raise UsageError("U004", f"no recipe file {str(path)!r}", "check the path")
         if path.stat().st_size > 1_000_000:
             raise UsageError("U004", f"recipe {str(path)!r} is larger than 1 MB", "a recipe is a short list of deltas")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise UsageError("U004", f"recipe {str(path)!r} is not UTF-8 text", "save it as UTF-8") from None
     else:
         known = recipes()
         if str(name) not in known:
@@ -206,7 +215,7 @@ def recipe(name: str | Path) -> dict[str, Any]:
         text = (resources.files("semilla") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError("U004", f"recipe {str(name)!r} is not valid TOML: {error}", "correct that line") from None
 
 
@@ -232,14 +241,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _checked(name: str, value: Any, parameter: Parameter) -> Any:
     if value is None and parameter.optional:
         return None
-    if parameter.choices:
-        if value not in parameter.choices:
+    value = _typed(name, value, parameter.kind)
+    words = value if parameter.kind is tuple else (value,)
+    for word in words if parameter.choices else ():
+        if word not in parameter.choices:
             allowed = ", ".join(parameter.choices)
             raise UsageError(
-                "U005", f"{name} = {value!r} is not one of {allowed}", nearest(str(value), parameter.choices)
+                "U005", f"{name} = {word!r} is not one of {allowed}", nearest(str(word), parameter.choices)
             )
-        return value
-    value = _typed(name, value, parameter.kind)
+    if not words or (parameter.length is not None and len(words) != parameter.length):
+        raise UsageError(
+            "U005", f"{name} takes {parameter.length or 'at least one'} words, not {len(words)}", "add them"
+        )
     return _in_range(name, value, *parameter.range) if parameter.range else value
 
 

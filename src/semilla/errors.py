@@ -64,11 +64,16 @@ class SafetyError(SemillaError):
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM arrived; the run was saved first. The exit code is 128 plus the signal's number."""
+    """SIGINT or SIGTERM arrived. The exit code is 128 plus the signal's number.
 
-    def __init__(self, signal_number: int) -> None:
+    Args:
+        signal_number: which signal.
+        saved: whether the run can be taken up again: it has a folder, and a checkpoint of the last step in it.
+    """
+
+    def __init__(self, signal_number: int, saved: bool = False) -> None:
         super().__init__(f"stopped by signal {signal_number}")
-        self.signal_number, self.exit_code = signal_number, 128 + signal_number
+        self.signal_number, self.saved, self.exit_code = signal_number, saved, 128 + signal_number
 
-    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
-        return type(self), (self.signal_number,)
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int, bool]]:
+        return type(self), (self.signal_number, self.saved)

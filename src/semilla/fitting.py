@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
+import math
 import platform
 import random
 import time
@@ -28,7 +30,7 @@ from semilla.contract import Info, Net
 from semilla.data.dataset import Dataset, Split, fingerprint, split
 from semilla.data.labels import choose_labels, read_index_file
 from semilla.data.sources import load as load_data
-from semilla.errors import StateError, UsageError
+from semilla.errors import Interrupted, StateError, UsageError
 from semilla.methods import find
 from semilla.randomness import torch_seed
 from semilla.tasks import Classes
@@ -61,6 +63,7 @@ class Result:
         seconds: wall-clock time of the training loop.
         folder: the fit's folder, or None.
         test_examples: examples behind the scores.
+        notes: what the user should know about the data.
     """
 
     model: predict.Model
@@ -72,12 +75,14 @@ class Result:
     seconds: float
     folder: Path | None
     test_examples: int
+    notes: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
         """As plain values."""
         return {
             "scores": self.scores,
             "test_examples": self.test_examples,
+            "notes": list(self.notes),
             "warnings": [{"code": code, "message": message} for code, message in self.warnings],
             "settings": _described(self.settings),
             "seconds": round(self.seconds, 3),
@@ -96,7 +101,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    network: nn.Module | None = None,
+    network: nn.Module | str | None = None,
     evaluate_on: str = "test",
     keep_checkpoints: bool = True,
     progress: TextIO | None = None,
@@ -115,7 +120,7 @@ def train(
         out: the run folder; None keeps everything in memory.
         resume: take up a run where it stopped.
         overwrite: start anew although ``out`` holds this fit.
-        network: a module of your own whose forward returns (logits, features).
+        network: a network's name, or a module of your own whose forward returns (logits, features).
         evaluate_on: the held-out part that is scored along the way, ``test`` or ``development``.
         keep_checkpoints: False removes the checkpoints once the run is finished.
         progress: a stream for the progress bar; None shows none.
@@ -126,8 +131,9 @@ def train(
         SemillaError: a condition that can be mended; says how.
         Interrupted: a signal arrived; the run was saved.
     """
-    if resume and overwrite:
-        raise UsageError("U008", "resume and overwrite contradict each other", "give one of them")
+    _check_request(out, resume, overwrite, evaluate_on)
+    if isinstance(network, str):
+        changes["network"], network = network, None
     entry = find(method)
     if Classes.name not in entry.tasks:
         raise UsageError("U007", f"{method} is not defined for class labels", f"it is for {', '.join(entry.tasks)}")
@@ -136,13 +142,23 @@ def train(
     index = _labeled_index(dataset, labels, labels_file, asked.seed)
     parts = split(dataset, index, asked.unlabeled, needed=method != "supervised")
     source = str(data) if isinstance(data, (str, Path)) else None
-    fit = Fit(dataset, parts, *plan.complete(asked, dataset, parts), network, evaluate_on, source)
     folder = None if out is None else Path(out) / "fits" / f"{method}-{asked.seed}"
-    if minutes is not None:
-        fit = fit.within(minutes, asked, folder if resume else None)
-    for line in fit.announcement():
-        say(line)
+    asked, replayed = _replayed(asked, folder if resume else None, minutes is not None)
+    settings, reasons = plan.complete(asked, dataset, parts)
+    fit = Fit(dataset, parts, settings, reasons | replayed, network, evaluate_on, source)
+    if minutes is not None and "steps" not in replayed:
+        fit = fit.within(minutes, asked)
+    say("\n".join(fit.announcement()))
     return fit.run(folder, resume=resume, overwrite=overwrite, keep_checkpoints=keep_checkpoints, progress=progress)
+
+
+def _check_request(out: str | Path | None, resume: bool, overwrite: bool, evaluate_on: str) -> None:
+    if resume and overwrite:
+        raise UsageError("U008", "resume and overwrite contradict each other", "give one of them")
+    if evaluate_on not in ("test", "development"):
+        raise UsageError("U015", f"evaluate_on = {evaluate_on!r} is no held-out part", "test or development")
+    if resume and out is None:
+        raise UsageError("U016", "there is nothing to resume without a run folder", "say which: out=")
 
 
 class Fit:
@@ -177,7 +193,14 @@ class Fit:
         """Train from the beginning or from the last checkpoint to the end, as the folder's only writer."""
         if folder is None:
             return self._run(None, resume, overwrite, progress)
-        files.make_folder(folder.absolute())
+        if resume and not (folder / FIT).exists():
+            raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
+        try:
+            files.make_folder(folder.absolute())
+        except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+            raise UsageError(
+                "U014", f"{str(folder)!r} cannot be made: {error.strerror}", "take another --out"
+            ) from None
         with files.lock(folder):
             result = self._run(folder, resume, overwrite, progress)
             if not keep_checkpoints:
@@ -186,7 +209,7 @@ class Fit:
 
     def _run(self, folder: Path | None, resume: bool, overwrite: bool, progress: TextIO | None) -> Result:
         held_out = getattr(self.dataset, self.evaluate_on)
-        with own_generators(), devices.threads(self.settings.threads or 1):
+        with own_generators(self.settings.device), devices.threads(self.settings.threads or 1):
             state, spec = self.build()
             provenance = self._prepare(folder, spec, resume, overwrite)
             device = torch.device(self.settings.device or "cpu")
@@ -199,7 +222,11 @@ class Fit:
                 bar.begin(state.step)
             recorder.event("started", step=state.step)
             began = time.monotonic()
-            train_loop(state, self.task, batches, self.settings, evaluation, recorder)
+            try:
+                train_loop(state, self.task, batches, self.settings, evaluation, recorder)
+            except Interrupted as stop:
+                recorder.event("interrupted", step=state.step, signal=stop.signal_number)
+                raise
             seconds = time.monotonic() - began
             recorder.progress.close()
         return self._finish(state, spec, recorder, seconds)
@@ -207,7 +234,10 @@ class Fit:
     def build(self) -> tuple[State, dict[str, Any]]:
         """Network, average, method and optimizer as they are before the first step."""
         settings = self.settings
-        torch.manual_seed(torch_seed(settings.seed, 2**32 - 1))  # a step no run reaches: the initial weights' own
+        start = torch_seed(settings.seed, 2**32 - 1)  # a step no run reaches: the initial weights' own
+        torch.manual_seed(start)
+        random.seed(start)  # semilla draws from neither of these two, a network of the user's may
+        np.random.seed(start % 2**32)
         method = find(settings.method).load()(self.info, **settings.hyperparameters)
         if self.network is None:
             model, spec = plan.build_network(settings, self.dataset)
@@ -221,17 +251,19 @@ class Fit:
         assert decay is not None
         return State(net, EMA(net, decay), method, build_optimizer(net, settings), Monitor(self.info)), spec
 
-    def within(self, minutes: float, asked: Settings, resumed: Path | None) -> Fit:
-        """The same fit with as many steps as fit into so many minutes.
+    def within(self, minutes: float, asked: Settings) -> Fit:
+        """The same fit with as many steps as fit into so many minutes of training, by a timed trial.
 
         Args:
             minutes: of training; evaluations and checkpoints come on top.
             asked: the settings before the open ones were filled in.
-            resumed: the folder of the run to resume, whose number of steps is replayed, or None.
         """
-        steps, why = _steps_within(minutes, self, resumed)
+        if not 0 < minutes < math.inf:
+            raise UsageError("U006", f"minutes = {minutes} is out of range", "give a number above 0")
+        seconds = _step_seconds(self)
+        steps = max(1, int(60 * minutes / seconds))
         settings, reasons = plan.complete(dataclasses.replace(asked, steps=steps), self.dataset, self.parts)
-        reasons["steps"] = why
+        reasons["steps"] = f"{minutes:g} minutes at {1000 * seconds:.1f} ms a step"
         return Fit(self.dataset, self.parts, settings, reasons, self.network, self.evaluate_on, self.source)
 
     def announcement(self) -> list[str]:
@@ -271,13 +303,12 @@ class Fit:
             raise StateError(
                 "C001", f"{str(folder)!r} holds this fit already", "add --resume, --overwrite or another --out"
             )
-        elif resume and not path.exists():
-            raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
         if overwrite:
             for name in ("metrics.jsonl", "events.jsonl", predict.WEIGHTS, predict.CARD, "result.json"):
                 files.remove(folder / name)
             forget_checkpoints(folder)
-        files.write_json(path, {**provenance, "reasons": self.reasons, "source": self.source})
+        notes = [*self.dataset.notes, *self.parts.notes]
+        files.write_json(path, {**provenance, "reasons": self.reasons, "source": self.source, "notes": notes})
         return provenance
 
     def _finish(self, state: State, spec: dict[str, Any], recorder: Recorder, seconds: float) -> Result:
@@ -299,6 +330,7 @@ class Fit:
             seconds,
             recorder.folder,
             len(getattr(self.dataset, self.evaluate_on) or ()),
+            (*self.dataset.notes, *self.parts.notes),
         )
 
 
@@ -319,10 +351,10 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def own_generators() -> Iterator[None]:
-    """Give the caller's global generators back as they were."""
+def own_generators(device: str | None = None) -> Iterator[None]:
+    """Give the caller's global generators back as they were: the CPU's and those of the device in use."""
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([torch.cuda.current_device()] if device == "cuda" else []):
         try:
             yield
         finally:
@@ -388,26 +420,39 @@ def _squares(rows: np.ndarray[Any, Any], mean: Any, axes: tuple[int, ...]) -> An
 def _feature_width(model: nn.Module, views: Views, parts: Split) -> int:
     """Ask the network how wide its features are, with two examples and without touching its statistics."""
     mode = model.training
-    view = views("none", torch.from_numpy(np.ascontiguousarray(parts.labeled.inputs[:2])), torch.zeros(2, 0))
-    width: int = Net(model).eval()(view).features.shape[-1]
+    inputs = torch.from_numpy(np.ascontiguousarray(parts.labeled.inputs[:2]))
+    output = Net(model.cpu()).eval()(views("none", inputs, torch.zeros(len(inputs), 0)))
     model.train(mode)
+    if output.logits.shape != (len(inputs), len(parts.classes)):
+        found = f"the network gives logits of shape {tuple(output.logits.shape)} for {len(inputs)} examples"
+        fix = f"give it {len(parts.classes)} outputs, one for each class"
+        raise UsageError("U012", found, fix)
+    width: int = output.features.shape[-1]
     return width
 
 
-def _steps_within(minutes: float, fit: Fit, interrupted: Path | None) -> tuple[int, str]:
-    """Steps that fit into so many minutes, and why: measured once, and replayed from the run that is resumed."""
-    if not minutes > 0:
-        raise UsageError("U006", f"minutes = {minutes} is out of range", "give a number above 0")
-    if interrupted is not None and (interrupted / FIT).exists():
-        saved = files.read_json(interrupted / FIT)
-        return saved["fit"]["settings"]["steps"], saved["reasons"].get("steps", "as the run to resume")
-    seconds = _step_seconds(fit)
-    return max(1, int(60 * minutes / seconds)), f"{minutes:g} minutes at {1000 * seconds:.1f} ms a step"
+def _replayed(asked: Settings, folder: Path | None, timed: bool) -> tuple[Settings, dict[str, str]]:
+    """What was left open is what it was when the run began, whatever this machine would choose now."""
+    if folder is None or not (folder / FIT).exists():
+        return asked, {}
+    saved = files.read_json(folder / FIT)
+    old, known = saved["fit"]["settings"], saved["versions"]
+    changes = [f"{name} {known.get(name)} → {now}" for name, now in versions().items() if known.get(name) != now]
+    if changes:
+        logging.getLogger("semilla").warning(
+            "warn[C025]: resumed with other versions, not bit-exact: %s", ", ".join(changes)
+        )
+    reasons = {
+        name: why
+        for name, why in saved["reasons"].items()
+        if getattr(asked, name) is None or (timed and name == "steps")  # minutes overrule the steps of a recipe
+    }
+    return dataclasses.replace(asked, **{name: old[name] for name in reasons}), reasons
 
 
 def _step_seconds(fit: Fit, least: float = 3.0) -> float:
     """Seconds of one step, measured for about so long on a copy of the fit."""
-    with own_generators(), devices.threads(fit.settings.threads or 1):
+    with own_generators(fit.settings.device), devices.threads(fit.settings.threads or 1):
         state, _ = fit.build()
         device = torch.device(fit.settings.device or "cpu")
         batches = Batches(fit.parts, state.method, fit.views, fit.settings, device)

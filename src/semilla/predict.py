@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from semilla import files
 from semilla.augment import ImageViews, VectorViews
+from semilla.config import nearest
 from semilla.contract import Net
-from semilla.errors import StateError
+from semilla.errors import DataError, StateError
 from semilla.parts.targets import probs
 from semilla.training.batches import Views
 from semilla.training.evaluate import outputs
@@ -62,6 +65,7 @@ def arrange(inputs: npt.NDArray[Any], wanted: dict[str, Any]) -> npt.NDArray[Any
         StateError: C020, the shape or type does not fit the model.
     """
     inputs, shape = np.asarray(inputs), tuple(wanted["shape"])
+    given = f"{inputs.dtype} of shape {inputs.shape}"
     if wanted["kind"] == "images" and inputs.dtype == np.uint8:
         if inputs.ndim == 3 and shape[0] == 1:
             inputs = inputs[:, None]
@@ -69,13 +73,15 @@ def arrange(inputs: npt.NDArray[Any], wanted: dict[str, Any]) -> npt.NDArray[Any
             inputs = inputs.transpose(0, 3, 1, 2)
         if inputs.shape[1:] == shape:
             return inputs
-    elif wanted["kind"] == "vectors" and inputs.ndim == 2 and inputs.shape[1:] == shape:
+    elif wanted["kind"] == "vectors" and inputs.dtype.kind in "fiub" and inputs.shape[1:] == shape:
+        unfit = np.flatnonzero(~np.isfinite(inputs).all(1))
+        if len(unfit):
+            raise DataError("D080", f"row {unfit[0]} is not finite", "fill in or drop what is missing")
         return inputs.astype(np.float32)
     kind = "uint8 images" if wanted["kind"] == "images" else "vectors"
     raise StateError(
         "C020",
-        f"the model reads {kind} of shape (N, {', '.join(map(str, shape))}), "
-        f"not {inputs.dtype} of shape {inputs.shape}",
+        f"the model reads {kind} of shape (N, {', '.join(map(str, shape))}), not {given}",
         "prepare the inputs as those of training",
     )
 
@@ -91,9 +97,13 @@ def make_views(prepared: dict[str, Any]) -> Views:
 
 def save_model(folder: Path, net: Net, card: dict[str, Any]) -> None:
     """Write ``model.safetensors`` and ``model.json``."""
-    tensors = {name: value.contiguous().cpu() for name, value in net.state_dict().items()}
-    files.write_atomic(folder / WEIGHTS, safetensors.torch.save(tensors))
-    files.write_json(folder / CARD, {"format": FORMAT, **card})
+    tensors = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in net.state_dict().items()
+    }
+    weights = safetensors.torch.save(tensors)
+    files.write_atomic(folder / WEIGHTS, weights)
+    files.write_json(folder / CARD, {"format": FORMAT, "weights_sha256": sha256(weights).hexdigest(), **card})
 
 
 def load(run: str | Path, fit: str | None = None, network: nn.Module | None = None) -> Model:
@@ -109,13 +119,25 @@ def load(run: str | Path, fit: str | None = None, network: nn.Module | None = No
     """
     folder = find_fit(Path(run), fit)
     card = files.read_json(folder / CARD)
-    if card["network"]["name"] == "custom" and network is None:
+    if card.get("format") != FORMAT:
+        message = f"{folder.name}/{CARD} has format {card.get('format')}, made by a newer or foreign version"
+        raise StateError("C012", message, f"this version reads format {FORMAT}")
+    missing = [key for key in ("network", "classes", "inputs") if key not in card]
+    if missing:
+        raise StateError("C022", f"{folder.name}/{CARD} lacks {', '.join(missing)}", "restore it from a copy")
+    if card["network"].get("name") == "custom" and network is None:
         raise StateError("C021", f"{folder.name} was trained with a network of your own", "pass it as network=")
     try:
         net = Net(network if network is not None else network_from(card["network"]))
     except (KeyError, TypeError, ValueError) as error:
         raise StateError("C022", f"{folder.name}/{CARD} describes no network of semilla: {error}") from None
-    tensors = safetensors.torch.load(files.read_bytes(folder / WEIGHTS, 2**36))
+    try:
+        weights = files.read_bytes(folder / WEIGHTS, 2**36)
+        tensors = safetensors.torch.load(weights)
+    except SafetensorError as error:
+        raise StateError("C022", f"{folder.name}/{WEIGHTS} is damaged: {error}", "restore it, or train again") from None
+    if sha256(weights).hexdigest() != card.get("weights_sha256"):
+        raise StateError("C022", f"{folder.name}/{WEIGHTS} is not the file that {CARD} describes", "restore both")
     heads = [name for name in tensors if name.startswith("heads.")]  # training's extra heads play no part here
     try:
         net.load_state_dict({name: value for name, value in tensors.items() if name not in heads})
@@ -129,8 +151,10 @@ def find_fit(run: Path, fit: str | None = None) -> Path:
     if (run / CARD).is_file():
         return run
     fits = sorted(path.parent for path in (run / "fits").glob(f"*/{CARD}"))
-    if fit is not None:
-        fits = [path for path in fits if path.name == fit]
+    if fit is not None and fits:
+        if fit not in [path.name for path in fits]:
+            raise StateError("C023", f"{str(run)!r} has no fit {fit!r}", nearest(fit, [path.name for path in fits]))
+        return run / "fits" / fit
     if len(fits) == 1:
         return fits[0]
     if not fits:

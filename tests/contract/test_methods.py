@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from typing import Any
 
 import pytest
@@ -32,6 +31,7 @@ CASES = [
     for options in VARIANTS[name]
     if task in entry.tasks and not (task == "attention" and options.get("joint"))  # teacher forcing needs its own pass
 ]
+ON_CLASSES = [case.values[1:] for case in CASES if case.values[0] is TOYS["classes"]]
 every_case = pytest.mark.parametrize(("toy", "name", "options"), CASES)
 PLAIN = [case for case in CASES if case.values[2] in ({}, LOW)]
 every_method = pytest.mark.parametrize(("toy", "name", "options"), PLAIN)
@@ -205,9 +205,7 @@ def test_memory_lives_in_persistent_buffers_only(toy: Toy, name: str, options: d
     assert attributes(method) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [(c.values[1], c.values[2]) for c in CASES if c.values[0] is TOYS["classes"]]
-)
+@pytest.mark.parametrize(("name", "options"), ON_CLASSES)
 def test_renaming_the_classes_changes_nothing(name: str, options: dict[str, Any]) -> None:
     """With the classifier's rows permuted like the labels, every loss is the same."""
     toy = TOYS["classes"]
@@ -225,20 +223,25 @@ def test_renaming_the_classes_changes_nothing(name: str, options: dict[str, Any]
         torch.testing.assert_close(one[term], two[term], rtol=1e-5, atol=1e-6)
 
 
-@every_case
-def test_device_follows_the_inputs(toy: Toy, name: str, options: dict[str, Any]) -> None:
-    """Every tensor made in a step is made where the inputs are. A tensor left on the CPU fails on a GPU."""
-    if not torch.cuda.is_available():
+@pytest.mark.parametrize("device", ["meta", "cuda"])
+@pytest.mark.parametrize(("name", "options"), ON_CLASSES)
+def test_every_tensor_of_a_step_is_made_where_the_inputs_are(name: str, options: dict[str, Any], device: str) -> None:
+    """The meta device holds no numbers but, like a GPU, refuses to meet a tensor that was left on the CPU."""
+    if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
-    method, net = build(toy, name, options).cuda(), talkative(toy).cuda()
+    toy = TOYS["classes"]
+    method, net = build(toy, name, options).to(device), toy.net().to(device)
     batch = toy.batch(method)
 
     def moved(views: tuple[View, ...]) -> tuple[View, ...]:
-        return tuple(View(v.inputs.cuda(), width=None if v.width is None else v.width.cuda()) for v in views)
+        return tuple(View(view.inputs.to(device)) for view in views)
 
-    there = Batch(moved(batch.x), batch.y.cuda(), moved(batch.u), batch.x_index.cuda(), batch.u_index.cuda())
-    losses, _ = method(net, there, toy.run(copy.deepcopy(net).eval()))
-    assert all(loss.device.type == "cuda" and math.isfinite(loss) for loss in losses.values())
+    there = Batch(
+        moved(batch.x), batch.y.to(device), moved(batch.u), batch.x_index.to(device), batch.u_index.to(device)
+    )
+    losses, logs = method(net, there, toy.run(copy.deepcopy(net).eval()))
+    torch.stack(list(losses.values())).sum().backward()
+    assert {value.device.type for value in [*losses.values(), *logs.values()]} == {device}
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -68,7 +68,7 @@ class Snapshots(Recorder):
         super().__init__(None, {}, Progress("", 0, None))
         self.taken = {}
 
-    def save(self, state, settings):
+    def save(self, state):
         tensors, values = state.capture()
         # As the disk gives them back: in the plain order of memory, whatever the network's is.
         kept = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
@@ -122,6 +122,13 @@ def full_digest(folder):
     """Of everything the newest checkpoint holds."""
     found = last_checkpoint(folder)
     return checkpoint.digest(found.tensors, found.state)
+
+
+def differing(left, right):
+    """Names of the tensors that are not equal bit for bit."""
+    common = left.keys() & right.keys()
+    unequal = {name for name in common if not same({"": left[name]}, {"": right[name]})}
+    return sorted(unequal | (left.keys() ^ right.keys()))
 
 
 def same(left, right):

@@ -16,7 +16,8 @@ from typing import Any
 import click
 
 from semilla import __version__
-from semilla.errors import Interrupted, SemillaError
+from semilla.errors import Interrupted, ResourceError, SemillaError
+from semilla.text import clean
 
 COMMANDS = {
     "demo": "See on real data what each method does with 40 labels.",
@@ -29,7 +30,7 @@ COMMANDS = {
 EXIT_CODES = """\b
 Exit codes: 0 done · 1 internal error · 2 wrong usage or setting · 3 input data
 4 checkpoint or run folder · 5 training failed · 6 resources · 7 refused for safety
-130 stopped by SIGINT, 143 by SIGTERM, both after a checkpoint"""
+130 stopped by SIGINT, 143 by SIGTERM; training saves a checkpoint first"""
 
 
 class LazyGroup(click.Group):
@@ -96,6 +97,12 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         code = _report(128 + signal.SIGINT, "stopped", as_json, {"code": "interrupted", "message": "stopped"})
     except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            memory = ResourceError(
+                "R003", f"out of memory: {error}", "set a smaller unlabeled_batch, labeled_batch or width"
+            )
+            detail = {"code": memory.code, "message": memory.message, "fix": memory.fix}
+            sys.exit(_report(memory.exit_code, str(memory), as_json, detail))
         if debug:
             traceback.print_exc()
         hint = "" if debug else "\n  fix: this is a bug in semilla; please report it with the output of --debug"
@@ -106,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _report(code: int, text: str, as_json: bool, error: dict[str, Any]) -> int:
     if text:
-        click.echo(text, err=True)
+        click.echo("\n".join(map(clean, text.split("\n"))), err=True)
     if as_json:
         click.echo(json.dumps({"ok": False, "exit_code": code, "error": error}))
     return code

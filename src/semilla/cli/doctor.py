@@ -17,7 +17,9 @@ def command(as_json: bool) -> None:
 
     report = examine()
     if as_json:
-        print_json({"healthy": not report.problems, **report.facts, "problems": report.problems})
+        print_json(
+            {"ok": not report.problems, "healthy": not report.problems, **report.facts, "problems": report.problems}
+        )
     else:
         for name, value in report.facts.items():
             click.echo(f"{name:<14}{value}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import click
 
 from semilla.cli.console import assignments_of, json_option, print_json, printer, progress_stream, set_option
 from semilla.config import settings
-from semilla.errors import Interrupted, UsageError
+from semilla.errors import Interrupted, StateError, UsageError
 from semilla.methods import METHODS, find
 
 
@@ -63,7 +66,8 @@ def command(
     if minutes is not None and "steps" in changes:
         raise UsageError("U008", "--minutes and --steps both set the budget", "give one of them")
     settings(method, find(method).hyperparameters, changes)  # wrong words are told before PyTorch is loaded
-    folder = Path(out) if out is not None else _next_run(data)
+    folder = Path(out) if out is not None else _latest_run(data) if resume else _next_run(data)
+    say(f"run folder: {folder}")
 
     from semilla.fitting import train
 
@@ -82,32 +86,40 @@ def command(
             say=say,
             **changes,
         )
-    except Interrupted:
-        click.echo(f"saved; continue with:\n  {_resume_command(folder)}", err=True)
+    except Interrupted as stop:
+        if stop.saved:
+            click.echo(f"saved; continue with:\n  {_resume_command(folder)}", err=True)
         raise
     if as_json:
         print_json(result.summary())
         return
     from semilla.report.summary import fit_summary
 
-    for line in fit_summary(result, folder):
-        say(line)
+    say("\n".join(fit_summary(result, folder)))
 
 
 def _next_run(data: str) -> Path:
-    """``runs/<name>-<n>``: the first number that is free."""
+    """``runs/<name>-<n>``: one more than the highest there is."""
+    numbers = _runs(data)
+    return Path("runs") / f"{Path(data).stem or 'run'}-{max(numbers, default=0) + 1}"
+
+
+def _latest_run(data: str) -> Path:
+    """The last run of that name: what a bare ``--resume`` means."""
+    numbers = _runs(data)
+    if not numbers:
+        raise StateError("C002", f"no run of {data!r} to resume in 'runs'", "name its folder with --out")
+    return numbers[max(numbers)]
+
+
+def _runs(data: str) -> dict[int, Path]:
     name = Path(data).stem or "run"
-    number = 1
-    while (folder := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return folder
+    found = {path.name.removeprefix(f"{name}-"): path for path in Path("runs").glob(f"{glob.escape(name)}-*")}
+    return {int(number): path for number, path in found.items() if number.isdecimal()}
 
 
 def _resume_command(folder: Path) -> str:
-    import shlex
-    import sys
-
     arguments = [word for word in sys.argv[1:] if word != "--overwrite"]
-    if "--out" not in " ".join(arguments):
+    if not any(word == "--out" or word.startswith("--out=") for word in arguments):
         arguments += ["--out", str(folder)]
     return shlex.join(["semilla", *arguments, *([] if "--resume" in arguments else ["--resume"])])

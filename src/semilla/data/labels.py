@@ -53,6 +53,8 @@ def choose_labels(
 
 
 def _check_count(count: int, classes: Sequence[str], sizes: npt.NDArray[np.intp]) -> None:
+    if not classes:
+        raise DataError("D051", "need at least 2 classes, found no label at all", "label examples of two classes")
     step, scarcest = len(classes), int(sizes.argmin())
     most = step * int(sizes[scarcest])
     if most == 0:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 
 class Interval(NamedTuple):
@@ -34,6 +33,8 @@ def paired_gain(ours: Sequence[float], baseline: Sequence[float], level: float =
     mean = float(difference.mean())
     if len(difference) < 2:
         return Interval(mean, math.nan, math.nan)
+    from scipy import stats  # a second to import, which the demonstration spends while its workers are busy
+
     quantile = float(stats.t.ppf((1 + level) / 2, len(difference) - 1))
     half = quantile * float(difference.std(ddof=1)) / math.sqrt(len(difference))
     return Interval(mean, mean - half, mean + half)
@@ -43,6 +44,8 @@ def wilson(right: int, count: int, level: float = 0.95) -> Interval:
     """A share and its Wilson score interval (Wilson 1927): honest for few examples and near 0 or 1."""
     if count == 0:
         return Interval(math.nan, math.nan, math.nan)
+    from scipy import stats
+
     z = float(stats.norm.ppf((1 + level) / 2))
     share = right / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)

@@ -63,7 +63,7 @@ _VIEW = Parameter("view of every example", "weak", "weak", choices=VIEWS)
 _LABELED_VIEW = Parameter("view of the labeled examples", "weak", "weak", choices=VIEWS)
 _UPDATE_BN = Parameter("unlabeled passes move BatchNorm's running statistics", False, "false in the later references")
 _JOINT = Parameter("one pass over all views with common BatchNorm statistics", False, "true")
-_STUDENT_VIEWS = Parameter("views of target and student", ("weak", "strong"), "weak, strong")
+_STUDENT_VIEWS = Parameter("views of target and student", ("weak", "strong"), "weak, strong", choices=VIEWS, length=2)
 _CONSISTENCY_ON = Parameter("which examples must agree", "unlabeled", "all", choices=("unlabeled", "all"))
 
 METHODS: dict[str, Entry] = {
@@ -76,7 +76,7 @@ METHODS: dict[str, Entry] = {
         equations=("L = mean over x of CE(y, p(view(x)))",),
         views="labeled: the chosen views, their losses averaged; unlabeled: none",
         memory="none",
-        hyperparameters={"views": Parameter("views whose losses are averaged", ("weak",), "weak")},
+        hyperparameters={"views": Parameter("views whose losses are averaged", ("weak",), "weak", choices=VIEWS)},
     ),
     "pi_model": Entry(
         name="pi_model",

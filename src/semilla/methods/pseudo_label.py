@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from typing import final
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
+from semilla.errors import UsageError
 from semilla.parts.forward import frozen_bn
 from semilla.parts.monitors import usage
 from semilla.parts.ramps import Ramp, ramp
@@ -55,6 +56,8 @@ class PseudoLabel(Method):
         update_bn: bool = False,
     ) -> None:
         super().__init__()
+        if ramp_start > ramp:
+            raise UsageError("U006", f"ramp_start = {ramp_start} is after ramp = {ramp}", "let it start before it ends")
         self.threshold, self.weight = threshold, weight
         self.ramp_start, self.ramp, self.ramp_shape = ramp_start, ramp, ramp_shape
         self.update_bn = update_bn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from semilla.evidence.intervals import wilson
@@ -24,7 +25,7 @@ def fit_summary(result: Result, run: Path) -> list[str]:
     lines += [
         f"model: {result.folder}/model.safetensors   log: {result.folder}/metrics.jsonl",
         "\nNext:",
-        f"  semilla evaluate {run}".ljust(60) + "class by class",
-        f'  python -c "import semilla; print(semilla.load({str(run)!r}).classes)"',
+        f"  semilla evaluate {shlex.quote(str(run))}    class by class",
+        f"  python -c {shlex.quote(f'import semilla; print(semilla.load({str(run)!r}).classes)')}",
     ]
     return lines

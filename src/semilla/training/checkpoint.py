@@ -194,7 +194,7 @@ def digest(tensors: Mapping[str, Tensor], state: Mapping[str, JSON], ignore: Col
 
 
 def capture_generators() -> tuple[dict[str, Tensor], dict[str, JSON]]:
-    """The global generators of PyTorch (CPU and every CUDA device), NumPy and Python, exactly.
+    """The global generators of PyTorch (CPU, and CUDA devices in use), NumPy and Python, exactly.
 
     Returns:
         Tensors under ``generators.…`` and the scalars beside them, for `restore_generators`.
@@ -208,7 +208,7 @@ def capture_generators() -> tuple[dict[str, Tensor], dict[str, JSON]]:
         "generators.numpy": torch.from_numpy(legacy["state"]["key"].astype(np.int64)),
         "generators.python": torch.tensor(words, dtype=torch.int64),
     }
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # a run on the CPU must not open a context on every GPU
         tensors |= {f"generators.cuda.{i}": value for i, value in enumerate(torch.cuda.get_rng_state_all())}
     state = {
         "numpy": {
@@ -245,7 +245,7 @@ def restore_generators(tensors: Mapping[str, Tensor], state: Mapping[str, JSON])
         np.random.set_state(("MT19937", key, legacy["position"], legacy["has_gauss"], gauss))
         python_gauss = None if python["gauss"] is None else float.fromhex(python["gauss"])
         random.setstate((python["version"], tuple(tensors["generators.python"].tolist()), python_gauss))
-        for i in range(torch.cuda.device_count()):
+        for i in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
             if f"generators.cuda.{i}" in tensors:
                 torch.cuda.set_rng_state(tensors[f"generators.cuda.{i}"], i)
     except (LookupError, ValueError, TypeError, RuntimeError, OverflowError) as error:

@@ -1,7 +1,8 @@
 """The averaged network: the teacher of Mean Teacher, and the model every run ends with.
 
 One policy for every entry of the state: floating-point parameters and buffers (BatchNorm's running statistics among
-them) are averaged in float32, integer buffers are copied. Called after the optimizer's step.
+them) are averaged in their own precision, which is float32 here, integer buffers are copied. Called after the
+optimizer's step.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class EMA:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self.decay = decay
         # References, not values: both networks keep their tensors for life and change them in place.
-        pairs = list(zip(self.net.state_dict().values(), net.state_dict().values(), strict=True))
+        shared = zip(self.net.state_dict().values(), net.state_dict().values(), strict=True)
+        pairs = list({theirs.data_ptr(): (mine, theirs) for mine, theirs in shared}.values())  # tied weights once
         self._floating = [pair for pair in pairs if pair[0].is_floating_point()]
         self._integers = [pair for pair in pairs if not pair[0].is_floating_point()]
 

@@ -40,7 +40,8 @@ def train_loop(
                 total = torch.stack(list(losses.values())).sum()
 
             log_now = due(step + 1, settings.log_every, steps)
-            if device.type == "cpu" or log_now:  # elsewhere looking at the loss would wait for the device
+            save_now = due(step + 1, settings.save_every, steps) or stop.signal is not None
+            if device.type == "cpu" or log_now or save_now:  # elsewhere looking at the loss would wait for the device
                 check_finite(total, losses, step)
             check_learns(total)
             set_learning_rate(optimizer, settings, run.progress)
@@ -53,16 +54,15 @@ def train_loop(
             monitor.add(losses, logs, total)
             state.step = step + 1
 
-            scores = {}
-            if evaluation is not None and due(step + 1, settings.evaluate_every, steps):
-                scores = evaluation.scores(ema.net)
+            evaluate_now = due(step + 1, settings.evaluate_every, steps)
+            scores = evaluation.scores(ema.net) if evaluation is not None and evaluate_now else {}
             if log_now or scores:
                 recorder.log(state, scores, settings)
-            if due(step + 1, settings.save_every, steps) or stop.signal is not None:
-                recorder.save(state, settings)
-            if stop.signal is not None:
-                recorder.event("interrupted", step=state.step, signal=stop.signal)
-                raise Interrupted(stop.signal)
+            stopped = stop.signal
+            if save_now or stopped is not None:
+                recorder.save(state)
+            if stopped is not None:
+                raise Interrupted(stopped, saved=recorder.folder is not None)
 
 
 def seed_torch(seed: int, device: torch.device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,11 +66,12 @@ class Monitor:
             return ""
         effective = effective_classes(prediction)
         top = max(range(len(prediction)), key=prediction.__getitem__)
-        if effective >= self.info.classes / 2 and prediction[top] <= max(0.9, 3 * self.info.prior[top]):
+        expected = effective_classes(list(self.info.prior))
+        if effective >= expected / 2 and prediction[top] <= max(0.9, 3 * self.info.prior[top]):
             return ""
         return (
             f"collapse suspected: the predictions for the unlabeled examples use {effective:.1f} of "
-            f"{self.info.classes} classes, class {top} gets {prediction[top]:.0%} "
+            f"{expected:.1f} classes that the labels show, class {top} gets {prediction[top]:.0%} "
             f"(among the labels {self.info.prior[top]:.0%}); try a smaller weight or a higher threshold"
         )
 
@@ -106,7 +108,21 @@ def check_finite(total: Tensor, losses: Losses, step: int) -> None:
         raise TrainingError(
             "T001",
             f"the loss is not finite at step {step}: {values}",
-            "lower learning_rate or weight, or set clip=1; the last checkpoint is from before",
+            "lower learning_rate or weight, or set clip=1; checkpoints are written with finite weights only",
+        )
+
+
+def check_weights(weights: Iterable[Tensor], step: int) -> None:
+    """Stop before weights that are not finite are saved.
+
+    Raises:
+        TrainingError: T001.
+    """
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+        raise TrainingError(
+            "T001",
+            f"weights are not finite after step {step}",
+            "lower learning_rate or weight, or set clip=1; checkpoints are written with finite weights only",
         )
 
 

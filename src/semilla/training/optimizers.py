@@ -14,7 +14,7 @@ def build_optimizer(net: nn.Module, settings: Settings) -> torch.optim.Optimizer
     """SGD with Nesterov momentum, or AdamW; weight decay on kernels only.
 
     Biases and normalisation weights, recognised by having one dimension, are not decayed, as in the FixMatch repository
-    and USB. The fused or foreach form is PyTorch's choice by device.
+    and USB. The fused form makes one pass over all weights instead of one for each.
     """
     weights = [parameter for parameter in net.parameters() if parameter.requires_grad]
     groups = [

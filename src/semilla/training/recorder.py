@@ -17,6 +17,7 @@ from semilla import files
 from semilla.config import Settings
 from semilla.errors import StateError, TrainingError
 from semilla.training import checkpoint
+from semilla.training.monitor import check_weights
 from semilla.training.optimizers import learning_rate_factor
 from semilla.training.progress import Progress
 from semilla.training.state import State
@@ -66,10 +67,15 @@ class Recorder:
         """Append to the list of events, with the time."""
         self._append(EVENTS, {"event": kind, "clock": time.time(), **details}, "events.append")
 
-    def save(self, state: State, settings: Settings) -> None:
-        """Write a checkpoint of everything."""
+    def save(self, state: State) -> None:
+        """Write a checkpoint of everything, unless a weight is not finite.
+
+        Raises:
+            TrainingError: T001.
+        """
         if self.folder is None:
             return
+        check_weights(state.net.parameters(), state.step)
         tensors, values = state.capture()
         size = self._flush_log()
         values |= {"metrics_bytes": size, "warned": [list(pair) for pair in self.warned], **self.provenance}
@@ -115,6 +121,8 @@ class Recorder:
     def _append(self, name: str, line: dict[str, Any], point: str) -> None:
         if self.folder is None:
             return
-        files.fault(point)
-        with (self.folder / name).open("ab") as log:
-            log.write(json.dumps(line, allow_nan=False, ensure_ascii=True).encode() + b"\n")
+        data = json.dumps(line, allow_nan=False, ensure_ascii=True).encode() + b"\n"
+        with files.resource_errors(f"cannot write {name}", self.folder, len(data)):
+            files.fault(point)
+            with (self.folder / name).open("ab") as log:
+                log.write(data)

@@ -58,7 +58,7 @@ class State:
             "ema_decay": self.ema.decay,
             "monitor": monitor_state,
             "generators": generator_state,
-            "optimizer": {"type": type(self.optimizer).__name__, "groups": self._group_values()},
+            "optimizer": self._optimizer_keys(),
         }
         return tensors, state
 
@@ -73,19 +73,19 @@ class State:
         for part, module in (("net", self.net), ("ema", self.ema.net), ("method", self.method)):
             checkpoint.require_tensors(parts[part], module.state_dict())
             module.load_state_dict(parts[part])
-        self._load_optimizer(parts["optimizer"], state["step"])
+        self._load_optimizer(parts["optimizer"], state["optimizer"])
         device = next(self.net.parameters()).device
         sums = {name: value.to(device) for name, value in parts["monitor"].items()}
         self.monitor.load(sums, state["monitor"])
         self.step, self.ema.decay = state["step"], state["ema_decay"]
         checkpoint.restore_generators(tensors, state["generators"])
 
-    def _group_values(self) -> list[dict[str, Any]]:
-        kinds = (bool, int, float, str, type(None))
-        return [
-            {key: value for key, value in group.items() if isinstance(value, kinds) and key != "lr"}
-            for group in self.optimizer.param_groups
-        ]
+    def _optimizer_keys(self) -> dict[str, list[str]]:
+        """The tensors kept for each weight; a weight that never got a gradient has none."""
+        state = {name: self.optimizer.state.get(weight, {}) for name, weight in self.net.named_parameters()}
+        return {
+            name: sorted(key for key, value in own.items() if isinstance(value, Tensor)) for name, own in state.items()
+        }
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         return {
@@ -95,13 +95,11 @@ class State:
             if isinstance(value, Tensor)
         }
 
-    def _load_optimizer(self, tensors: dict[str, Tensor], step: int) -> None:
-        keys = {"SGD": {"momentum_buffer"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"}}[type(self.optimizer).__name__]
-        momentum = any(group.get("momentum", 1) for group in self.optimizer.param_groups)
+    def _load_optimizer(self, tensors: dict[str, Tensor], keys: dict[str, list[str]]) -> None:
         for name, parameter in self.net.named_parameters():
             own = _under(tensors, name)
-            if step > 0 and momentum and parameter.requires_grad:
-                checkpoint.require(own, keys)
+            checkpoint.require(keys, (name,))
+            checkpoint.require(own, keys[name])
             if own:
                 self.optimizer.state[parameter] = {key: _laid_out(value, parameter) for key, value in own.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -26,6 +27,6 @@ def fit_summary(result: Result, run: Path) -> list[str]:
         f"model: {result.folder}/model.safetensors   log: {result.folder}/metrics.jsonl",
         "\nNext:",
         f"  semilla evaluate {shlex.quote(str(run))}    class by class",
-        f"  python -c {shlex.quote(f'import semilla; print(semilla.load({str(run)!r}).classes)')}",
+        f"  python -c {shlex.quote(f'import semilla; print(semilla.load({json.dumps(str(run))}).classes)')}",
     ]
     return lines

@@ -133,7 +133,7 @@ def load(run: str | Path, fit: str | None = None, network: nn.Module | None = No
         raise StateError("C022", f"{folder.name}/{CARD} describes no network of semilla: {error}") from None
     try:
         weights = files.read_bytes(folder / WEIGHTS, 2**36)
-        tensors = safetensors.torch.load(weights)
+        tensors = safetensors.torch.load(weights)  # safetensors: no code runs, whatever the file holds
     except SafetensorError as error:
         raise StateError("C022", f"{folder.name}/{WEIGHTS} is damaged: {error}", "restore it, or train again") from None
     if sha256(weights).hexdigest() != card.get("weights_sha256"):

@@ -129,6 +129,7 @@ def test_an_error_of_a_worker_process_arrives_whole(kind):
 
 
 def test_a_signal_in_a_worker_process_arrives_whole():
+    # Our own bytes, made on this line: what the pool does with an error of a worker.
     assert pickle.loads(pickle.dumps(errors.Interrupted(15))).exit_code == 143
 
 

@@ -58,6 +58,7 @@ class Started:
 
 
 def _serve():
+    # Imported once here, so that every fork has them without paying again.
     import sklearn.datasets  # noqa: F401
     import torch._dynamo  # noqa: F401  (what the first optimizer imports)
 

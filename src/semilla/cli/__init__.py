@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = _report(error.exit_code, "", as_json, {"code": "usage", "message": error.format_message()})
     except (KeyboardInterrupt, click.Abort):
         code = _report(128 + signal.SIGINT, "stopped", as_json, {"code": "interrupted", "message": "stopped"})
-    except Exception as error:
+    except Exception as error:  # the last net: whatever was not foreseen ends in one line and exit code 1
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             memory = ResourceError(
                 "R003", f"out of memory: {error}", "set a smaller unlabeled_batch, labeled_batch or width"

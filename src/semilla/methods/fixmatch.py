@@ -9,7 +9,7 @@ Defaults and deviations:
 
 * ``threshold`` 0.95, ``weight`` 1: the paper's. The mean is over all unlabeled examples, used or not. The paper keeps
   max p ≥ τ; the two differ only where they are equal.
-* ``joint=False``: separate passes, no gradient on the weak view, which saves a third of the step. The references run
+* ``joint=False``: separate passes, no gradient on the weak view, which saves its backward pass. The references run
   one pass over everything, which normalises by the statistics of all views together: ``joint=True``.
 """
 

@@ -16,7 +16,7 @@ Defaults and deviations:
   probability with η and divide by all labeled examples; here it is p(true class) and a masked mean, as the authors do.
 * ``entropy`` 0: the authors' optional entropy minimisation (0.1 for 500 to 2,000 labels). Theirs is taken on the weak
   view; here that pass has no gradient, so the term stands on the strong one.
-* ``joint=False``: separate passes, no gradient on the weak view, which saves a third of the step. The references run
+* ``joint=False``: separate passes, no gradient on the weak view, which saves its backward pass. The references run
   one pass over everything, which normalises by the statistics of all views together: ``joint=True``.
 """
 

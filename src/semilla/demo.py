@@ -85,7 +85,8 @@ def _tell(
 ) -> None:
     for line in format_rows(rows):
         say(line)
-    say(f"\n± is the standard deviation over {draws} label draws; every gain is over supervised on the same draws.")
+    spread = f"± is the standard deviation over {draws} label draws; " if draws > 1 else ""
+    say(f"\n{spread}every gain is over supervised on the same draws.")
     if 1 < draws < 10:
         say(f"{draws} draws leave the intervals wide: an interval that holds 0 says that these draws cannot tell.")
     say(f"{seconds:.0f} s in all. Figure: {figure}   Runs: {folder / 'fits'}")

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from semilla.config import recipe
-from semilla.evidence.comparison import Job, as_json, compare, format_gain, summarise
+from semilla.evidence.comparison import Job, as_json, format_gain, run_jobs, summarise
 from semilla.evidence.intervals import Interval
 from semilla.methods import METHODS
 
@@ -75,7 +75,7 @@ def search(methods: list[str]) -> None:
             for setting in settings
             for seed in SEARCH_SEEDS
         ]
-        scores = np.reshape([outcome.score for outcome in compare(jobs, title=method)], (len(settings), -1))
+        scores = np.reshape([outcome.score for outcome in run_jobs(jobs, title=method)], (len(settings), -1))
         best = int(scores.mean(1).argmax())
         tried = [{"setting": one, "scores": row.tolist()} for one, row in zip(settings, scores, strict=True)]
         found[method] = {"chosen": settings[best], "tried": tried, "seeds": list(SEARCH_SEEDS)}
@@ -94,7 +94,7 @@ def table(draws: int) -> None:
             sys.exit(f"the recipe digits/{method} is not what the search chose: {chosen[method]['chosen']}")
     began = time.monotonic()
     options = {"data": "digits", "labels": LABELS, "evaluate_every": COMMON["steps"], **CPU}
-    rows = summarise(compare([Job(method, seed, options) for method in METHODS for seed in range(draws)]))
+    rows = summarise(run_jobs([Job(method, seed, options) for method in METHODS for seed in range(draws)]))
     where = provenance() | {"wall_seconds": round(time.monotonic() - began)}
     kept = [{key: value for key, value in row.items() if key != "seconds"} for row in as_json(rows)]
     (RESULTS / "digits.json").write_text(json.dumps({"provenance": where, "rows": kept}, indent=1) + "\n")

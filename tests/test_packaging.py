@@ -33,10 +33,11 @@ ROOMS = (
     ("__main__",),
     ("cli",),
     ("demo", "doctor"),
-    ("report",),
+    ("checking", "comparing", "embedding", "estimator", "exporting", "runs"),
+    ("reporting",),
     ("evidence",),
     ("fitting",),
-    ("predict",),
+    ("inference",),
     ("training",),
     ("methods",),
     ("parts", "tasks"),
@@ -66,7 +67,10 @@ def run(*arguments, cwd=None, path=ROOT / "src"):
 
 
 def test_the_public_names_are_exactly_these_and_can_be_imported():
-    assert semilla.__all__ == ["Model", "Result", "SemillaError", "__version__", "load", "train"]
+    assert semilla.__all__ == [
+        *("Comparison", "Model", "Predictions", "Result", "SemiSupervisedClassifier", "SemillaError", "Trained"),
+        *("__version__", "check", "compare", "embed", "export", "fit", "load", "predict", "report", "train"),
+    ]
     assert all(getattr(semilla, name) is not None for name in semilla.__all__)
     assert set(semilla.__all__) <= set(dir(semilla))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
@@ -93,7 +97,8 @@ def test_pytorch_is_not_imported_before_it_is_needed(statement):
 def test_help_answers_in_under_a_second():
     def processor_seconds():
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert all(command in run("-m", "semilla", "--help").stdout for command in COMMANDS)
+        shown = run("-m", "semilla", "--help").stdout
+        assert all(command in shown for command in COMMANDS)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -196,9 +201,15 @@ def lines(node):
     return node.end_lineno - node.lineno + 1
 
 
+def statements(node):
+    """Lines of a function without signature and docstring, which are there to be read by others."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return node.end_lineno - body[0].lineno + 1 if body else 0
+
+
 def test_functions_stay_short():
-    long = {f"{path}: {node.name}": lines(node) for path, tree in modules().items() for node in functions(tree)}
-    assert {name: count for name, count in long.items() if count > 60} == {}
+    long = {f"{path}: {node.name}": statements(node) for path, tree in modules().items() for node in functions(tree)}
+    assert {name: count for name, count in long.items() if count > 50} == {}
 
 
 def test_the_loop_fits_on_a_screen():
@@ -309,8 +320,12 @@ def test_what_is_imported_is_declared():
         for module in _top_levels(node)
         if module not in sys.stdlib_module_names | {"semilla"}
     }
-    declared = requirements([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["parquet"]])
-    assert used == set(declared)
+    optional = PROJECT["optional-dependencies"]
+    extras = [need for name in ("parquet", "timm", "onnx", "datasets") for need in optional[name]]
+    declared = set(requirements([*PROJECT["dependencies"], *(need for need in extras if "semilla" not in need)]))
+    assert used <= declared
+    # timm needs the torchvision of the torch that is there, sets of datasets are handed in, ONNX is imported by name
+    assert declared - used <= {"torchvision", "datasets", "onnx", "onnxruntime", "onnxscript"}
 
 
 def _top_levels(node):

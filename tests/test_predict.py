@@ -1,20 +1,21 @@
 """A trained model on inputs of any arrangement, in batches of any size, and networks of the user's own."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import nn
 
-import semilla
-from semilla import predict
 from semilla.contract import Net
-from semilla.errors import SemillaError, StateError
+from semilla.errors import DataError, SemillaError, StateError
+from semilla.fitting import fit
+from semilla.inference import forward
+from semilla.inference.model import CARD, FORMAT, WEIGHTS, Model, arrange, load, make_views, save_model
 from semilla.networks import MLP, SmallCNN
-from semilla.predict import Model, arrange, load, make_views, save_model
-from semilla.training import evaluate
 
 GREY = {"kind": "images", "shape": [1, 8, 9], "mean": [0.3], "std": [0.4], "flip": False}
 COLOUR = {"kind": "images", "shape": [3, 8, 9], "mean": [0.3, 0.4, 0.5], "std": [0.4] * 3, "flip": True}
@@ -59,12 +60,64 @@ def test_probabilities_and_names(inputs):
 def test_the_size_of_a_batch_does_not_matter(inputs, monkeypatch):
     model, x = model_of(inputs), examples(inputs, 30)
     found = []
-    for size in (1, 7, 512):
-        monkeypatch.setattr(evaluate, "BATCH", size)
+    for size in (1, 8, 512):
+        monkeypatch.setattr(forward, "PICTURES", size)
+        monkeypatch.setattr(forward, "VECTORS", size)
         found.append(model.predict_proba(x))
     np.testing.assert_allclose(found[0], found[2], atol=1e-6)
     np.testing.assert_allclose(found[1], found[2], atol=1e-6)
     np.testing.assert_allclose(model.predict_proba(x[::-1])[::-1], found[2], atol=1e-6)
+
+
+def test_probabilities_are_calibrated_and_names_stay():
+    model, x = model_of(COLOUR), examples(COLOUR, 9)
+    warm = dataclasses.replace(model, card={**model.card, "calibration": {"temperature": 2.5, "n": 100}})
+    scaled = model.logits(x).astype(np.float64) / 2.5
+    expected = np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
+    np.testing.assert_allclose(warm.predict_proba(x), expected, rtol=1e-6)
+    np.testing.assert_array_equal(warm.logits(x), model.logits(x))
+    assert warm.predict(x) == model.predict(x)
+    assert np.abs(warm.predict_proba(x) - model.predict_proba(x)).max() > 0.01
+
+
+def test_features_are_what_the_classifier_reads():
+    model, x = model_of(VECTORS), examples(VECTORS, 6)
+    classifier = model.net.model.classifier
+    found = torch.from_numpy(model.embed(x)) @ classifier.weight.T + classifier.bias
+    np.testing.assert_allclose(found.detach().numpy(), model.logits(x), atol=1e-5)
+
+
+def test_pictures_by_name(tmp_path):
+    model, x = model_of(COLOUR), examples(COLOUR, 3)
+    names = [tmp_path / f"{row}.png" for row in range(3)]
+    for name, pixels in zip(names, x, strict=True):
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(name)
+    np.testing.assert_array_equal(model.predict_proba(names), model.predict_proba(x))
+    assert model.predict(str(names[1])) == model.predict(x)[1:2]
+    names[2].write_bytes(b"none")
+    with pytest.raises(DataError, match=r"2\.png.*not an image") as caught:
+        model(names)
+    assert caught.value.code == "D014"
+    with pytest.raises(StateError, match="vectors"):
+        model_of(VECTORS).predict(names)
+
+
+def test_rows_are_gathered_a_block_at_a_time():
+    class Pool:
+        shape, dtype, largest = (40, 1, 8, 9), np.dtype(np.uint8), 0
+
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, rows):
+            picked = examples(GREY, 40)[rows]
+            Pool.largest = max(Pool.largest, len(picked))
+            return picked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forward, "PICTURES", 16)
+        np.testing.assert_allclose(model_of(GREY)(Pool()), model_of(GREY)(examples(GREY, 40)), atol=1e-7)
+    assert Pool.largest == 16
 
 
 def test_predicting_leaves_the_model_as_it_was():
@@ -154,16 +207,16 @@ def test_a_saved_model_predicts_the_same(tmp_path, inputs):
 def test_heads_of_training_are_left_behind(tmp_path):
     model = model_of(GREY)
     save_model(tmp_path, Net(model.net.model, {"rotation": nn.Linear(16, 4)}), model.card)
-    assert "heads.rotation.weight" in safetensors.torch.load_file(tmp_path / predict.WEIGHTS)
+    assert "heads.rotation.weight" in safetensors.torch.load_file(tmp_path / WEIGHTS)
     assert load(tmp_path).predict(examples(GREY, 2)) == model.predict(examples(GREY, 2))
 
 
 def test_files_that_do_not_fit_together_are_refused(tmp_path):
     model = model_of(GREY)
     save_model(tmp_path, model.net, model.card)
-    card = json.loads((tmp_path / predict.CARD).read_text())
+    card = json.loads((tmp_path / CARD).read_text())
     card["network"]["width"] = 8
-    (tmp_path / predict.CARD).write_text(json.dumps(card))
+    (tmp_path / CARD).write_text(json.dumps(card))
     with pytest.raises(StateError, match="does not fit") as caught:
         load(tmp_path)
     assert caught.value.code == "C022"
@@ -172,7 +225,7 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path):
 def test_a_damaged_model_file_is_refused(tmp_path):
     model = model_of(GREY)
     save_model(tmp_path, model.net, model.card)
-    path = tmp_path / predict.WEIGHTS
+    path = tmp_path / WEIGHTS
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(SemillaError):
         load(tmp_path)
@@ -181,8 +234,8 @@ def test_a_damaged_model_file_is_refused(tmp_path):
 def test_a_card_of_a_newer_format_is_refused(tmp_path):
     model = model_of(GREY)
     save_model(tmp_path, model.net, model.card)
-    card = json.loads((tmp_path / predict.CARD).read_text())
-    (tmp_path / predict.CARD).write_text(json.dumps({**card, "format": predict.FORMAT + 1}))
+    card = json.loads((tmp_path / CARD).read_text())
+    (tmp_path / CARD).write_text(json.dumps({**card, "format": FORMAT + 1}))
     with pytest.raises(StateError, match="newer"):
         load(tmp_path)
 
@@ -220,7 +273,7 @@ OPTIONS = {"labels": 40, "recipe": None, "steps": 4, "labeled_batch": 8, "unlabe
 
 
 def test_a_network_of_ones_own_is_trained_saved_and_loaded(tmp_path):
-    result = semilla.train("digits", method="fixmatch", network=Own(), out=tmp_path, device="cpu", **OPTIONS)
+    result = fit("digits", method="fixmatch", network=Own(), out=tmp_path, device="cpu", **OPTIONS)
     images = np.zeros((3, 8, 8), np.uint8)
     with pytest.raises(StateError, match="network=") as caught:
         load(tmp_path)
@@ -232,7 +285,7 @@ def test_a_network_of_ones_own_is_trained_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize("answer", ["tensor", "one"])
 def test_a_forward_without_features_is_told_what_is_missing(answer):
     with pytest.raises(TypeError, match=r"Own\.forward must return \(logits, features\)"):
-        semilla.train("digits", method="supervised", network=Own(answer), device="cpu", **OPTIONS)
+        fit("digits", method="supervised", network=Own(answer), device="cpu", **OPTIONS)
 
 
 def test_a_network_with_another_number_of_classes_is_refused():
@@ -242,15 +295,13 @@ def test_a_network_with_another_number_of_classes_is_refused():
             self.classifier = nn.Linear(12, 4)
 
     with pytest.raises(SemillaError, match="10"):
-        semilla.train("digits", method="supervised", network=Narrow(), device="cpu", **OPTIONS)
+        fit("digits", method="supervised", network=Narrow(), device="cpu", **OPTIONS)
 
 
 def test_the_network_given_stays_as_it_is():
     own = Own().eval()
     start = own.classifier.weight.detach().clone()
-    first, again = (
-        semilla.train("digits", method="supervised", network=own, device="cpu", **OPTIONS) for _ in range(2)
-    )
+    first, again = (fit("digits", method="supervised", network=own, device="cpu", **OPTIONS) for _ in range(2))
     assert torch.equal(own.classifier.weight, start)
     assert not own.training
     trained = first.model.net.model.classifier.weight

@@ -13,17 +13,59 @@ from typing import TYPE_CHECKING, Any
 from semilla.errors import SemillaError
 
 if TYPE_CHECKING:
-    from semilla.fitting import Result, train
-    from semilla.predict import Model, load
+    from semilla.checking import check
+    from semilla.comparing import Comparison, compare
+    from semilla.embedding import embed
+    from semilla.estimator import SemiSupervisedClassifier
+    from semilla.exporting import export
+    from semilla.fitting import Result, fit
+    from semilla.inference.files import Predictions, predict
+    from semilla.inference.model import Model, load
+    from semilla.reporting.run_report import report
+    from semilla.runs import Trained, train
 
 try:
     __version__ = version("semilla")
 except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
-_LAZY = {"Model": "semilla.predict", "Result": "semilla.fitting", "load": "semilla.predict", "train": "semilla.fitting"}
+_LAZY = {
+    "Comparison": "semilla.comparing",
+    "Model": "semilla.inference.model",
+    "Predictions": "semilla.inference.files",
+    "Result": "semilla.fitting",
+    "SemiSupervisedClassifier": "semilla.estimator",
+    "Trained": "semilla.runs",
+    "check": "semilla.checking",
+    "compare": "semilla.comparing",
+    "embed": "semilla.embedding",
+    "export": "semilla.exporting",
+    "fit": "semilla.fitting",
+    "load": "semilla.inference.model",
+    "predict": "semilla.inference.files",
+    "report": "semilla.reporting.run_report",
+    "train": "semilla.runs",
+}
 
-__all__ = ["Model", "Result", "SemillaError", "__version__", "load", "train"]
+__all__ = [
+    "Comparison",
+    "Model",
+    "Predictions",
+    "Result",
+    "SemiSupervisedClassifier",
+    "SemillaError",
+    "Trained",
+    "__version__",
+    "check",
+    "compare",
+    "embed",
+    "export",
+    "fit",
+    "load",
+    "predict",
+    "report",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

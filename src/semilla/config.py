@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -64,8 +68,12 @@ class Settings:
         method: a name in `METHODS`.
         hyperparameters: the method's own arguments where they differ from its defaults.
         seed: decides label draw, initial weights, order, views and the method's draws.
-        network: ``small_cnn``, ``wide_resnet`` or ``mlp``.
-        width: the network's width.
+        network: one of `OWN_NETWORKS`, or ``timm/`` and the name of a timm model.
+        width: the width of a network of semilla's own; the others have theirs.
+        weights: a safetensors file to start from, or ``hub`` to download those of a timm model.
+        layer_decay: factor on the learning rate from each layer to the one below it; None trains all at one rate.
+        size: pixels of each side that pictures are brought to.
+        resize: how: ``squash`` both sides, ``pad`` the shorter one, or ``crop`` the longer one.
         steps: optimizer steps.
         labeled_batch: labeled examples in a step.
         unlabeled_batch: unlabeled examples in a step.
@@ -77,7 +85,7 @@ class Settings:
         warmup: share of the run over which the learning rate rises from 0.
         clip: largest gradient norm, or None.
         ema_decay: α of the averaged weights in the long run.
-        unlabeled: ``rest`` of the pool, or ``all`` of it, the labeled examples included.
+        pool: what is unlabeled: the ``rest`` beside the labeled examples, or ``all``, those included.
         device: ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32`` or ``bf16``.
         threads: CPU threads.
@@ -90,12 +98,16 @@ class Settings:
     method: str = "fixmatch"
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    network: Literal["small_cnn", "wide_resnet", "mlp"] | None = None
+    network: str | None = None
     width: int | None = None
+    weights: str | None = None
+    layer_decay: float | None = None
+    size: int | None = None
+    resize: Literal["squash", "pad", "crop"] = "squash"
     steps: int | None = None
     labeled_batch: int | None = None
     unlabeled_batch: int | None = None
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw"] | None = None
     learning_rate: float | None = None
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -103,7 +115,7 @@ class Settings:
     warmup: float = 0.0
     clip: float | None = None
     ema_decay: float | None = None
-    unlabeled: Literal["rest", "all"] = "rest"
+    pool: Literal["rest", "all"] = "rest"
     device: Literal["cpu", "cuda", "mps"] | None = None
     precision: Literal["fp32", "bf16"] | None = None
     threads: int | None = None
@@ -113,17 +125,30 @@ class Settings:
     strict: bool = False
 
 
+OWN_NETWORKS = ("mlp", "small_cnn", "wide_resnet")
+"""Networks that come with semilla; every other name is one of timm's."""
+
+TIMM = "timm/"
+"""What the name of a timm model begins with once it is resolved."""
+
 FREE = frozenset({"evaluate_every", "save_every", "log_every", "strict"})
 """Settings that cannot change the weights, so that a resumed run may change them."""
 
+_MANY = 2**31
 _COUNTS = {"width", "steps", "labeled_batch", "unlabeled_batch", "threads"} | (FREE - {"strict"})
 _RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(_COUNTS, (1, math.inf)),
+    **dict.fromkeys(_COUNTS, (1, _MANY)),
+    "threads": (1, 4096),
     **dict.fromkeys(("momentum", "weight_decay", "warmup", "ema_decay"), (0.0, 1.0)),
     "learning_rate": (0.0, 100.0),
+    "layer_decay": (0.01, 1.0),
+    "size": (8, 4096),
     "clip": (0.0, math.inf),
     "seed": (0, 2**64 - 1),
 }
+
+
+_RECIPE_BYTES, _DOTS = 64_000, 100
 
 
 def _parameters() -> dict[str, Parameter]:
@@ -169,10 +194,55 @@ def settings(method: str, known: Mapping[str, Parameter], *layers: Mapping[str, 
             if name in known:
                 hyperparameters[name] = _checked(name, value, known[name])
             elif name in PARAMETERS:
-                training[name] = _checked(name, value, PARAMETERS[name])
+                checked = _checked(name, value, PARAMETERS[name])
+                training[name] = network_name(checked) if name == "network" and checked is not None else checked
             else:
                 raise UsageError("U002", f"unknown setting {key!r} for {method}", nearest(name, [*known, *PARAMETERS]))
     return Settings(method=method, hyperparameters=hyperparameters, **training)
+
+
+def network_name(word: str) -> str:
+    """A network's full name: one of semilla's own as it is, a timm model with ``timm/`` before it.
+
+    PyTorch is not imported: a wrong word is told at once.
+
+    Args:
+        word: such as ``small_cnn``, ``resnet18``, ``resnet18.a1_in1k`` or ``timm/resnet18``.
+
+    Raises:
+        UsageError: U005, there is no network of that name, or it would need timm, which is not installed.
+    """
+    if word in OWN_NETWORKS:
+        return word
+    name, known = word.removeprefix(TIMM), timm_models()
+    if name.partition(".")[0] in known:
+        return TIMM + name
+    own = ", ".join(OWN_NETWORKS)
+    alike = get_close_matches(name, [*OWN_NETWORKS, *sorted(known)], n=3, cutoff=0.6)
+    alike = alike or [model for model in sorted(known) if name and model.startswith(name)][:3]
+    near = f"did you mean {' or '.join(map(repr, alike))}? " if alike else ""
+    if known:
+        raise UsageError(
+            "U005",
+            f"network = {reprlib.repr(word)} is not one of {own}, nor of timm's {len(known):,} models",
+            near or "timm.list_models('*word*') in Python searches timm's",
+        )
+    message = f"network = {reprlib.repr(word)} is not one of {own}, and timm, which has others, is not installed"
+    raise UsageError("U005", message, f"{near}pip install 'semilla[timm]'")
+
+
+@cache
+def timm_models() -> frozenset[str]:
+    """Names of the models of the installed timm, read from its files, as importing it takes seconds; empty without it.
+
+    A test holds this against ``timm.list_models()``.
+    """
+    found = find_spec("timm")
+    if found is None or not found.submodule_search_locations:
+        return frozenset()
+    pages = Path(found.submodule_search_locations[0], "models").glob("*.py")
+    marked = re.compile(r"^@register_model\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+    return frozenset(name for page in pages for name in marked.findall(page.read_text(encoding="utf-8")))
 
 
 def parse_assignment(text: str) -> tuple[str, Value]:
@@ -196,14 +266,14 @@ def recipe(name: str | Path) -> dict[str, Any]:
     """The deltas of a recipe: one that comes with semilla (``digits/uda``) or a TOML file of the user's.
 
     Raises:
-        UsageError: no such recipe, not TOML, or larger than 1 MB.
+        UsageError: no such recipe, not TOML, or larger than 64 kB.
     """
     path = Path(name)
     if path.suffix == ".toml":
         if not path.is_file():
             raise UsageError("U004", f"no recipe file {str(path)!r}", "check the path")
-        if path.stat().st_size > 1_000_000:
-            raise UsageError("U004", f"recipe {str(path)!r} is larger than 1 MB", "a recipe is a short list of deltas")
+        if path.stat().st_size > _RECIPE_BYTES:
+            raise UsageError("U004", f"recipe {str(path)!r} is larger than 64 kB", "a recipe is a short list of deltas")
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
@@ -213,9 +283,11 @@ def recipe(name: str | Path) -> dict[str, Any]:
         if str(name) not in known:
             raise UsageError("U004", f"no recipe called {str(name)!r}", nearest(str(name), known))
         text = (resources.files("semilla") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    if any(line.count(".") > _DOTS for line in text.splitlines()):  # the parser's time grows with their square
+        raise UsageError("U004", f"recipe {str(name)!r} has a line of more than {_DOTS} dots", "write plain values")
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError("U004", f"recipe {str(name)!r} is not valid TOML: {error}", "correct that line") from None
 
 
@@ -247,7 +319,7 @@ def _checked(name: str, value: Any, parameter: Parameter) -> Any:
         if word not in parameter.choices:
             allowed = ", ".join(parameter.choices)
             raise UsageError(
-                "U005", f"{name} = {word!r} is not one of {allowed}", nearest(str(word), parameter.choices)
+                "U005", f"{name} = {reprlib.repr(word)} is not one of {allowed}", nearest(str(word), parameter.choices)
             )
     if not words or (parameter.length is not None and len(words) != parameter.length):
         raise UsageError(
@@ -266,11 +338,11 @@ def _typed(name: str, value: Any, kind: type) -> Any:
     elif type(value) is kind:
         return value
     names = {bool: "true or false", int: "a whole number", float: "a number", tuple: "words", str: "a word"}
-    raise UsageError("U005", f"{name} = {value!r} is not {names[kind]}", f"give {name} {names[kind]}")
+    raise UsageError("U005", f"{name} = {reprlib.repr(value)} is not {names[kind]}", f"give {name} {names[kind]}")
 
 
 def _in_range(name: str, value: Any, low: float, high: float) -> Any:
     if not low <= value <= high or (isinstance(value, float) and not math.isfinite(value)):
-        bound = f"between {low} and {high}" if high < math.inf else f"{low} or more"
+        bound = f"{low} or more" if high in (_MANY, math.inf) else f"between {low} and {high}"
         raise UsageError("U006", f"{name} = {value} is out of range", f"{name} must be {bound}")
     return value

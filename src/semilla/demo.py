@@ -5,21 +5,16 @@ It does not import PyTorch: the worker processes do.
 
 from __future__ import annotations
 
-import platform
 import shlex
-import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
-from semilla import files
-from semilla.errors import StateError
-from semilla.evidence.comparison import Job, as_json, compare, format_rows, free_folder, summarise
+from semilla.comparing import BASELINE, compare
+from semilla.evidence.comparison import format_rows, free_folder
 from semilla.methods import METHODS, find
 
-BASELINE = "supervised"
-SHORT = {
+SHORT: dict[str, Any] = {
     "steps": 150,
     "width": 16,
     "unlabeled_batch": 64,
@@ -44,40 +39,19 @@ def run_demo(
         draws: label draws, seeds 0 to draws − 1.
         methods: names, or nothing for all; supervised always takes part.
         labels: labeled examples in all.
-        out: folder for runs, figure and ``demo.json``; None takes ``semilla-demo`` or the next free name.
+        out: folder for runs, figure and ``compare.json``; None takes ``semilla-demo`` or the next free name.
         progress: where the bar goes.
         say: prints a line.
     """
-    names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else list(METHODS)
     folder = free_folder(Path("semilla-demo")) if out is None else Path(out)
-    if (folder / "fits").exists():
-        raise StateError("C001", f"{str(folder)!r} holds fits already", "name another folder with --out")
-    say(f"digits: {labels} labels, the rest of the pool unlabeled; {len(names)} methods × {draws} label draws\n")
-    began = time.monotonic()
-    options = {"data": "digits", "labels": labels, "out": str(folder), "keep_checkpoints": False, **SHORT}
-    # The longest first: the last fits decide when all are done.
-    jobs = [Job(name, seed, options) for name in sorted(names, key=_cost, reverse=True) for seed in range(draws)]
-    done = {(outcome.job.method, outcome.job.seed): outcome for outcome in compare(jobs, progress=progress)}
-    outcomes = [done[name, seed] for name in names for seed in range(draws)]
-    rows = summarise(outcomes, BASELINE)
-
-    from semilla.report.curves import accuracy_figure
-
-    figure = folder / "accuracy.png"
-    accuracy_figure(outcomes, figure, f"digits, {labels} labels: test accuracy over {draws} label draws")
-    seconds = time.monotonic() - began
-    summary = {
-        "labels": labels,
-        "draws": draws,
-        "rows": as_json(rows),
-        "seconds": round(seconds, 1),
-        "figure": str(figure),
-        "folder": str(folder),
-        "versions": {"python": platform.python_version(), "torch": metadata.version("torch")},
+    count = len({BASELINE, *(find(name).name for name in methods)}) if methods else len(METHODS)
+    say(f"digits: {labels} labels, the rest of the pool unlabeled; {count} methods × {draws} label draws\n")
+    title = f"digits, {labels} labels: test accuracy over {draws} label draws"
+    done = compare("digits", methods, labels=labels, draws=draws, out=folder, progress=progress, title=title, **SHORT)
+    _tell(say, done.rows, draws, labels, folder, folder / "accuracy.png", done.seconds)
+    return {"labels": labels, "draws": draws, "folder": str(folder), **done.summary()} | {
+        "figure": str(folder / "accuracy.png")
     }
-    files.write_json(folder / "demo.json", {key: summary[key] for key in summary if key not in ("figure", "folder")})
-    _tell(say, rows, draws, labels, folder, figure, seconds)
-    return summary
 
 
 def _tell(
@@ -101,8 +75,3 @@ def _tell(
     width = max(map(len, commands))
     for command, what in commands.items():
         say(f"  {command:<{width}}  {what}")
-
-
-def _cost(method: str) -> int:
-    """Views in a step: what a fit's time goes with."""
-    return {"supervised": 0, "pseudo_label": 1}.get(method, 2)

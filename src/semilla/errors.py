@@ -63,6 +63,12 @@ class SafetyError(SemillaError):
     exit_code = 7
 
 
+class WorseError(SemillaError):
+    """The unlabeled data hurt, and the user asked to be told by the exit code."""
+
+    exit_code = 8
+
+
 class Interrupted(Exception):
     """SIGINT or SIGTERM arrived. The exit code is 128 plus the signal's number.
 

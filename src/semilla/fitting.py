@@ -1,4 +1,4 @@
-"""``semilla.train``: from data, a number of labels and a method's name to a trained model in a run folder.
+"""One fit: one method on one split, from its settings to a trained model in a folder of its own.
 
 This page puts the rooms together in the order of the house: data → split → plan → network and method → loop → model.
 """
@@ -7,46 +7,63 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import logging
+import json
 import math
 import platform
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
 import torch
 from torch import nn
 
 import semilla
-from semilla import files, predict
-from semilla.config import FREE, Settings, recipe, recipes
+from semilla import files
+from semilla.augment.vectors import reference_rows
+from semilla.config import Settings, recipe, recipes
 from semilla.config import settings as resolve
-from semilla.contract import Info, Net
-from semilla.data.dataset import Dataset, Split, fingerprint, split
+from semilla.contract import Info, Method, Net
+from semilla.data.dataset import Dataset, Inputs, Split, fingerprint, split, take
 from semilla.data.labels import choose_labels, read_index_file
+from semilla.data.preparation import preparation
+from semilla.data.reading import TableReading
+from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.errors import Interrupted, StateError, UsageError
-from semilla.methods import find
-from semilla.randomness import torch_seed
+from semilla.inference.calibration import calibrate
+from semilla.inference.model import CARD, WEIGHTS, Model, load, make_views, refuse_file, save_model
+from semilla.methods import Entry, find
+from semilla.randomness import permutation, torch_seed
 from semilla.tasks import Classes
 from semilla.text import clean
-from semilla.training import devices, plan
+from semilla.training import devices, lineage, plan
 from semilla.training.batches import Batches, Views
 from semilla.training.ema import EMA
-from semilla.training.evaluate import Evaluation
+from semilla.training.evaluate import Evaluation, outputs
 from semilla.training.loop import train_loop
 from semilla.training.monitor import Monitor
 from semilla.training.optimizers import build_optimizer
-from semilla.training.progress import Progress
-from semilla.training.recorder import CHECKPOINTS, Recorder
+from semilla.training.progress import Progress, Watcher
+from semilla.training.recorder import CHECKPOINTS, METRICS, Recorder
 from semilla.training.state import State
 
-FIT = "fit.json"
+FIT, OUTPUTS = "fit.json", "outputs.safetensors"
+
+STRONGEST = {"images": ("weak", "strong"), "vectors": ("weak",)}
+"""The baseline's views, all in every step: what strong augmentation gives is not credited to the unlabeled data."""
+
+WIDE = 2_000
+"""Features beyond which no reference rows are kept in the card: there is no view ``swap`` then."""
+
+SAMPLED = 5_000
+"""Unlabeled examples whose predictions are kept with a fit, drawn from the pool."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +81,12 @@ class Result:
         folder: the fit's folder, or None.
         test_examples: examples behind the scores.
         notes: what the user should know about the data.
+        outputs: what the model says of the examples: ``<part>_logits``, ``<part>_features``, ``<part>_labels`` and
+            ``<part>_rows`` (of the data's manifest) for ``test``, ``development``, ``labeled`` and a sample of the
+            ``unlabeled``.
     """
 
-    model: predict.Model
+    model: Model
     scores: dict[str, float]
     history: list[dict[str, Any]]
     warnings: list[tuple[str, str]]
@@ -76,6 +96,7 @@ class Result:
     folder: Path | None
     test_examples: int
     notes: tuple[str, ...]
+    outputs: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def summary(self) -> dict[str, Any]:
         """As plain values."""
@@ -90,12 +111,12 @@ class Result:
         }
 
 
-def train(
+def fit(
     data: Any = "digits",
     *,
     labels: int | None = None,
     labels_file: str | Path | None = None,
-    method: str = "fixmatch",
+    method: str | type[Method] = "fixmatch",
     recipe: str | Path | None = "auto",
     minutes: float | None = None,
     out: str | Path | None = None,
@@ -104,17 +125,19 @@ def train(
     network: nn.Module | str | None = None,
     evaluate_on: str = "test",
     keep_checkpoints: bool = True,
-    progress: TextIO | None = None,
+    allow_change: Iterable[str] = (),
+    allow_data_change: bool = False,
+    progress: TextIO | Watcher | None = None,
     say: Callable[[str], object] = lambda line: None,
     **changes: Any,
 ) -> Result:
     """Train one method on a few labels and the rest of the pool.
 
     Args:
-        data: ``digits``, ``cifar10``, a path, a pair of arrays, or a `Dataset`.
+        data: ``digits``, ``cifar10``, a path, arrays, a `Source`, or a `Dataset`.
         labels: labeled examples in all, the same number for each class; None uses every label there is.
         labels_file: positions of the labeled examples in the pool, instead of ``labels``.
-        method: a name from ``semilla methods``.
+        method: a name from ``semilla methods``, or a `Method` of your own.
         recipe: a recipe's name or TOML file; ``auto`` takes the one for this set and method if there is one.
         minutes: train for about so long, instead of ``steps``.
         out: the run folder; None keeps everything in memory.
@@ -123,7 +146,9 @@ def train(
         network: a network's name, or a module of your own whose forward returns (logits, features).
         evaluate_on: the held-out part that is scored along the way, ``test`` or ``development``.
         keep_checkpoints: False removes the checkpoints once the run is finished.
-        progress: a stream for the progress bar; None shows none.
+        allow_change: settings that a resumed run may change; it is not bit-exact from there on.
+        allow_data_change: whether a resumed run may find other data.
+        progress: a stream for the progress bar, or a function (step, steps, means) to call; None shows none.
         say: called with each line about the data and the plan, such as ``print``.
         **changes: settings and hyperparameters by name, such as ``steps=300, threshold=0.9``.
 
@@ -132,24 +157,73 @@ def train(
         Interrupted: a signal arrived; the run was saved.
     """
     _check_request(out, resume, overwrite, evaluate_on)
+    planned, folder = plan_fit(
+        load_data(data),
+        labels=labels,
+        labels_file=labels_file,
+        method=method,
+        recipe=recipe,
+        minutes=minutes,
+        out=out,
+        resume=resume,
+        network=network,
+        evaluate_on=evaluate_on,
+        source=data if isinstance(data, Source) else Source(data),
+        **changes,
+    )
+    say("\n".join(planned.announcement()))
+    return planned.run(
+        folder,
+        resume=resume,
+        overwrite=overwrite,
+        keep_checkpoints=keep_checkpoints,
+        allow_change=allow_change,
+        allow_data_change=allow_data_change,
+        progress=progress,
+    )
+
+
+def plan_fit(
+    dataset: Dataset,
+    *,
+    labels: int | None = None,
+    labels_file: str | Path | None = None,
+    method: str | type[Method] = "fixmatch",
+    recipe: str | Path | None = "auto",
+    minutes: float | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    network: nn.Module | str | None = None,
+    evaluate_on: str = "test",
+    source: Source | None = None,
+    **changes: Any,
+) -> tuple[Fit, Path | None]:
+    """Everything that is decided before training, and the folder of the fit; arguments as for `fit`."""
     if isinstance(network, str):
         changes["network"], network = network, None
+    if network is not None and changes.get("weights") is not None:
+        raise UsageError("U063", "weights are for a network that semilla builds", "load them into your own module")
     entry = find(method)
     if Classes.name not in entry.tasks:
-        raise UsageError("U007", f"{method} is not defined for class labels", f"it is for {', '.join(entry.tasks)}")
-    dataset = load_data(data)
-    asked = resolve(method, entry.hyperparameters, *_recipe_layers(recipe, dataset.name, method), changes)
+        fix = f"it is for {', '.join(entry.tasks)}"
+        raise UsageError("U007", f"{entry.name} is not defined for class labels", fix)
+    asked = resolve(
+        entry.name,
+        entry.hyperparameters,
+        *_recipe_layers(recipe, dataset, _known_as(dataset, source), entry.name),
+        changes,
+    )
     index = _labeled_index(dataset, labels, labels_file, asked.seed)
-    parts = split(dataset, index, asked.unlabeled, needed=method != "supervised")
-    source = str(data) if isinstance(data, (str, Path)) else None
-    folder = None if out is None else Path(out) / "fits" / f"{method}-{asked.seed}"
-    asked, replayed = _replayed(asked, folder if resume else None, minutes is not None)
+    parts = split(dataset, index, asked.pool, needed=entry.name != "supervised")
+    folder = None if out is None else Path(out) / "fits" / f"{entry.name}-{asked.seed}"
+    replayed: dict[str, str] = {}
+    if resume and folder is not None and (folder / FIT).exists():
+        asked, replayed = lineage.replayed(asked, files.read_json(folder / FIT), minutes is not None, versions())
     settings, reasons = plan.complete(asked, dataset, parts)
-    fit = Fit(dataset, parts, settings, reasons | replayed, network, evaluate_on, source)
+    planned = Fit(dataset, parts, settings, reasons | replayed, entry, network, evaluate_on, source)
     if minutes is not None and "steps" not in replayed:
-        fit = fit.within(minutes, asked)
-    say("\n".join(fit.announcement()))
-    return fit.run(folder, resume=resume, overwrite=overwrite, keep_checkpoints=keep_checkpoints, progress=progress)
+        planned = planned.within(minutes, asked)
+    return planned, folder
 
 
 def _check_request(out: str | Path | None, resume: bool, overwrite: bool, evaluate_on: str) -> None:
@@ -170,16 +244,22 @@ class Fit:
         parts: Split,
         settings: Settings,
         reasons: dict[str, str],
+        entry: Entry | None = None,
         network: nn.Module | None = None,
         evaluate_on: str = "test",
-        source: str | None = None,
+        source: Source | None = None,
     ) -> None:
         self.dataset, self.parts, self.settings, self.reasons = dataset, parts, settings, dict(reasons)
+        self.entry = entry if entry is not None else find(settings.method)
         self.network, self.evaluate_on, self.source = network, evaluate_on, source
         self.task = Classes(dataset.classes)
         self.info = _info(dataset, parts)
-        self.inputs = _preparation(dataset, parts)
-        self.views: Views = predict.make_views(self.inputs)
+        self.inputs = preparation(dataset, parts)
+        if dataset.kind == "vectors":
+            self.inputs |= _corruption(dataset, parts)
+        if scale := plan.normalisation(settings, dataset.inputs.shape[1]):  # what pretrained weights expect
+            self.inputs |= {"mean": scale[0], "std": scale[1]}
+        self.views: Views = make_views(self.inputs)
 
     def run(
         self,
@@ -188,33 +268,61 @@ class Fit:
         resume: bool = False,
         overwrite: bool = False,
         keep_checkpoints: bool = True,
-        progress: TextIO | None = None,
+        allow_change: Iterable[str] = (),
+        allow_data_change: bool = False,
+        progress: TextIO | Watcher | None = None,
     ) -> Result:
         """Train from the beginning or from the last checkpoint to the end, as the folder's only writer."""
+        allowed = tuple(allow_change), allow_data_change
         if folder is None:
-            return self._run(None, resume, overwrite, progress)
+            return self._run(None, resume, overwrite, allowed, progress)
         if resume and not (folder / FIT).exists():
             raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
-        try:
-            files.make_folder(folder.absolute())
-        except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
-            raise UsageError(
-                "U014", f"{str(folder)!r} cannot be made: {error.strerror}", "take another --out"
-            ) from None
+        make_run_folder(folder)
         with files.lock(folder):
-            result = self._run(folder, resume, overwrite, progress)
+            result = self._run(folder, resume, overwrite, allowed, progress)
             if not keep_checkpoints:
                 forget_checkpoints(folder)
         return result
 
-    def _run(self, folder: Path | None, resume: bool, overwrite: bool, progress: TextIO | None) -> Result:
-        held_out = getattr(self.dataset, self.evaluate_on)
+    def finished(self, folder: Path) -> Result | None:
+        """The result of this very fit where it was finished before; None if there is none, or one of another kind."""
+        if not (folder / "result.json").is_file() or self.network is not None:
+            return None
+        _, spec = plan.build_network(self.settings, self.dataset)
+        saved = files.read_json(folder / FIT)
+        if saved["fit"] != json.loads(files.to_json(self.describe(spec))) or saved["versions"] != versions():
+            return None
+        result = files.read_json(folder / "result.json")
+        log = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+        return Result(
+            load(folder),
+            result["scores"],
+            [json.loads(line) for line in log],
+            [(code, message) for code, message in result["warnings"]],
+            self.settings,
+            self.reasons,
+            result["seconds"],
+            folder,
+            len(getattr(self.dataset, self.evaluate_on) or ()),
+            (*self.dataset.notes, *self.parts.notes),
+            safetensors.numpy.load_file(folder / OUTPUTS),
+        )
+
+    def _run(
+        self,
+        folder: Path | None,
+        resume: bool,
+        overwrite: bool,
+        allowed: tuple[tuple[str, ...], bool],
+        progress: TextIO | Watcher | None,
+    ) -> Result:
         with own_generators(self.settings.device), devices.threads(self.settings.threads or 1):
             state, spec = self.build()
-            provenance = self._prepare(folder, spec, resume, overwrite)
+            provenance = self._prepare(folder, spec, resume, overwrite, allowed)
             device = torch.device(self.settings.device or "cpu")
             batches = Batches(self.parts, state.method, self.views, self.settings, device)
-            evaluation = Evaluation(self.evaluate_on, held_out, self.task, self.views, device) if held_out else None
+            evaluation = self._evaluation(state, device)
             bar = Progress(self.settings.method, self.settings.steps or 0, progress)
             recorder = Recorder(folder, provenance, bar)
             if resume:
@@ -229,7 +337,14 @@ class Fit:
                 raise
             seconds = time.monotonic() - began
             recorder.progress.close()
-        return self._finish(state, spec, recorder, seconds)
+            return self._finish(state, spec, recorder, seconds)
+
+    def _evaluation(self, state: State, device: torch.device) -> Evaluation | None:
+        held_out = getattr(self.dataset, self.evaluate_on)
+        if held_out is None:
+            return None
+        threshold = getattr(state.method, "threshold", None)
+        return Evaluation(self.evaluate_on, held_out, self.task, self.views, device, threshold)
 
     def build(self) -> tuple[State, dict[str, Any]]:
         """Network, average, method and optimizer as they are before the first step."""
@@ -238,7 +353,7 @@ class Fit:
         torch.manual_seed(start)
         random.seed(start)  # semilla draws from neither of these two, a network of the user's may
         np.random.seed(start % 2**32)
-        method = find(settings.method).load()(self.info, **settings.hyperparameters)
+        method = self.entry.load()(self.info, **settings.hyperparameters)
         if self.network is None:
             model, spec = plan.build_network(settings, self.dataset)
         else:
@@ -260,11 +375,11 @@ class Fit:
         """
         if not 0 < minutes < math.inf:
             raise UsageError("U006", f"minutes = {minutes} is out of range", "give a number above 0")
-        seconds = _step_seconds(self)
+        seconds = step_seconds(self)
         steps = max(1, int(60 * minutes / seconds))
         settings, reasons = plan.complete(dataclasses.replace(asked, steps=steps), self.dataset, self.parts)
         reasons["steps"] = f"{minutes:g} minutes at {1000 * seconds:.1f} ms a step"
-        return Fit(self.dataset, self.parts, settings, reasons, self.network, self.evaluate_on, self.source)
+        return Fit(self.dataset, self.parts, settings, reasons, self.entry, self.network, self.evaluate_on, self.source)
 
     def announcement(self) -> list[str]:
         """What was understood and what is going to happen."""
@@ -290,33 +405,48 @@ class Fit:
             "evaluate_on": self.evaluate_on,
         }
 
-    def _prepare(self, folder: Path | None, spec: dict[str, Any], resume: bool, overwrite: bool) -> dict[str, Any]:
+    def _prepare(
+        self,
+        folder: Path | None,
+        spec: dict[str, Any],
+        resume: bool,
+        overwrite: bool,
+        allowed: tuple[tuple[str, ...], bool],
+    ) -> dict[str, Any]:
         """Write the fit's description, or hold it against the one of the run to resume."""
         described = self.describe(spec)
         provenance = {"fit": described, "versions": versions()}
         if folder is None:
             return provenance
-        path = folder / FIT
+        path, changed = folder / FIT, []
         if path.exists() and resume:
-            _same(files.read_json(path)["fit"], described)
+            saved = files.read_json(path)
+            changed = saved.get("changed", [])
+            if different := lineage.check_same(saved["fit"], described, *allowed):
+                changed = [*changed, different]
         elif path.exists() and not overwrite:
             raise StateError(
                 "C001", f"{str(folder)!r} holds this fit already", "add --resume, --overwrite or another --out"
             )
         if overwrite:
-            for name in ("metrics.jsonl", "events.jsonl", predict.WEIGHTS, predict.CARD, "result.json"):
+            for name in ("metrics.jsonl", "events.jsonl", WEIGHTS, CARD, "result.json", OUTPUTS):
                 files.remove(folder / name)
             forget_checkpoints(folder)
         notes = [*self.dataset.notes, *self.parts.notes]
-        files.write_json(path, {**provenance, "reasons": self.reasons, "source": self.source, "notes": notes})
+        written = {**provenance, "reasons": self.reasons, "notes": notes, "changed": changed}
+        files.write_json(path, {**written, "source": self.source.plain() if self.source is not None else None})
         return provenance
 
     def _finish(self, state: State, spec: dict[str, Any], recorder: Recorder, seconds: float) -> Result:
+        said = self._outputs(state.ema.net)
         card = {"network": spec, "classes": list(self.dataset.classes), "inputs": self.inputs, "task": "classes"}
-        model = predict.Model(state.ema.net, self.dataset.classes, card, self.views)
+        if (calibration := _calibration(said)) is not None:
+            card["calibration"] = calibration
+        model = Model(state.ema.net, self.dataset.classes, card, self.views)
         scores = {key: value for key, value in recorder.lines[-1].items() if key.startswith(self.evaluate_on + "/")}
         if recorder.folder is not None:
-            predict.save_model(recorder.folder, state.ema.net, card)
+            files.write_atomic(recorder.folder / OUTPUTS, safetensors.numpy.save(said))
+            save_model(recorder.folder, state.ema.net, card)
             result = {"scores": scores, "seconds": round(seconds, 3), "warnings": recorder.warned, "step": state.step}
             files.write_json(recorder.folder / "result.json", result)
             recorder.event("finished", step=state.step)
@@ -331,7 +461,61 @@ class Fit:
             recorder.folder,
             len(getattr(self.dataset, self.evaluate_on) or ()),
             (*self.dataset.notes, *self.parts.notes),
+            said,
         )
+
+    def _outputs(self, net: Net) -> dict[str, npt.NDArray[Any]]:
+        """What the averaged network says of the held-out parts, the labeled examples and a sample of the pool."""
+        said: dict[str, npt.NDArray[Any]] = {}
+        pool, first = (
+            len(self.dataset.labels) + (0 if self.dataset.unlabeled is None else len(self.dataset.unlabeled)),
+            0,
+        )
+        for part in ("development", "test"):  # their rows in the manifest follow the training pool's
+            held = getattr(self.dataset, part)
+            first += pool if part == "development" else len(self.dataset.development or ())
+            if held is not None:
+                said |= self._said(net, part, held.inputs, first + np.arange(len(held)))
+                said[f"{part}_labels"] = held.labels
+        said |= self._said(net, "labeled", self.parts.labeled.inputs, self.parts.labeled_index)
+        said["labeled_labels"] = self.parts.labeled.labels
+        chosen = np.sort(permutation(0, "sampled outputs", 0, len(self.parts.unlabeled))[:SAMPLED])
+        sample = take(self.parts.unlabeled, chosen)
+        return said | self._said(net, "unlabeled", sample, self.parts.unlabeled_index[chosen])
+
+    def _said(self, net: Net, part: str, inputs: Inputs, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+        if not len(inputs):
+            return {}
+        read = list(outputs(net, self.views, inputs, next(net.parameters()).device))
+        return {
+            f"{part}_logits": torch.cat([output.logits.float().cpu() for output in read]).numpy(),
+            f"{part}_features": torch.cat([output.features.float().cpu() for output in read]).numpy(),
+            f"{part}_rows": np.asarray(rows, np.int64),
+        }
+
+
+def _calibration(said: dict[str, npt.NDArray[Any]]) -> dict[str, Any] | None:
+    """A temperature from the development part, or from the test part where there is no other; it changes no guess."""
+    for part in ("development", "test"):
+        if f"{part}_logits" in said:
+            return calibrate(said[f"{part}_logits"], said[f"{part}_labels"], part)
+    return None
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make a folder to write to.
+
+    Raises:
+        UsageError: U014, it cannot be made there.
+        SafetyError: S020, it is a file: a model is a folder of safetensors and JSON.
+        ResourceError: R001, the disk is full or cannot be written to.
+    """
+    refuse_file(folder)
+    try:
+        with files.resource_errors("cannot make the run folder", folder, 0):
+            files.make_folder(folder.absolute())
+    except (FileExistsError, NotADirectoryError, FileNotFoundError, PermissionError) as error:
+        raise UsageError("U014", f"{str(folder)!r} cannot be made: {error.strerror}", "take another --out") from None
 
 
 def forget_checkpoints(folder: Path) -> None:
@@ -362,13 +546,20 @@ def own_generators(device: str | None = None) -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def _recipe_layers(name: str | Path | None, dataset: str, method: str) -> list[dict[str, Any]]:
+def _known_as(dataset: Dataset, source: Source | None) -> str:
+    """The name that recipes go by: a folder that happens to be called digits is not the set of that name."""
+    return source.data if source is not None and isinstance(source.data, str) else dataset.name
+
+
+def _recipe_layers(name: str | Path | None, dataset: Dataset, known_as: str, method: str) -> list[dict[str, Any]]:
     if name is None:
         return []
     if name != "auto":
         return [recipe(name)]
-    own = f"{dataset}/{method}"
-    return [recipe(own)] if own in recipes() else []
+    own = f"{known_as}/{method}"
+    if own in recipes():
+        return [recipe(own)]
+    return [{"views": STRONGEST[dataset.kind]}] if method == "supervised" else []
 
 
 def _labeled_index(dataset: Dataset, count: int | None, file: str | Path | None, seed: int) -> np.ndarray[Any, Any]:
@@ -381,6 +572,16 @@ def _labeled_index(dataset: Dataset, count: int | None, file: str | Path | None,
     return choose_labels(dataset.labels, dataset.classes, count, seed)
 
 
+def _corruption(dataset: Dataset, parts: Split) -> dict[str, Any]:
+    """What the views of vectors replace features by: rows of the pool, the features of one column together."""
+    blocks = list(TableReading.from_json(dataset.reading).blocks) if dataset.reading else None
+    pool = parts.unlabeled if len(parts.unlabeled) else parts.labeled.inputs
+    said = {} if blocks is None else {"blocks": blocks}
+    if pool.shape[1] > WIDE:
+        return said
+    return {**said, "reference": reference_rows(pool[:], blocks).tolist()}
+
+
 def _info(dataset: Dataset, parts: Split) -> Info:
     counts = np.bincount(parts.labeled.labels, minlength=len(dataset.classes))
     prior = tuple((counts / counts.sum()).tolist())
@@ -389,31 +590,6 @@ def _info(dataset: Dataset, parts: Split) -> Info:
 
 def _counts(parts: Split) -> dict[str, int]:
     return {"labeled": len(parts.labeled.labels), "unlabeled": len(parts.unlabeled)}
-
-
-def _preparation(dataset: Dataset, parts: Split) -> dict[str, Any]:
-    """Mean and deviation over the training pool; a constant channel or feature keeps its scale."""
-    pool = [rows for rows in (parts.labeled.inputs, parts.unlabeled) if len(rows)]
-    axes, unit = ((0, 2, 3), 255.0) if dataset.kind == "images" else ((0,), 1.0)
-    count = sum(rows.size // rows.shape[1] for rows in pool)
-    mean = sum(rows.sum(axes, dtype=np.float64) for rows in pool) / count
-    shape = (-1, 1, 1) if dataset.kind == "images" else (-1,)
-    square = sum(_squares(rows, np.reshape(mean, shape), axes) for rows in pool) / count
-    deviation = np.sqrt(square)
-    deviation = np.where(deviation > 1e-8 * np.maximum(1.0, np.abs(mean)), deviation, unit)
-    return {
-        "kind": dataset.kind,
-        "shape": list(parts.labeled.inputs.shape[1:]),
-        "mean": (mean / unit).tolist(),
-        "std": (deviation / unit).tolist(),
-        "flip": dataset.flip,
-    }
-
-
-def _squares(rows: np.ndarray[Any, Any], mean: Any, axes: tuple[int, ...]) -> Any:
-    """Sum of squared distances from the mean, a slice at a time: no copy of the pool in float64."""
-    slices = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
-    return sum(np.square(part - mean).sum(axes) for part in slices)
 
 
 @torch.no_grad()
@@ -431,26 +607,7 @@ def _feature_width(model: nn.Module, views: Views, parts: Split) -> int:
     return width
 
 
-def _replayed(asked: Settings, folder: Path | None, timed: bool) -> tuple[Settings, dict[str, str]]:
-    """What was left open is what it was when the run began, whatever this machine would choose now."""
-    if folder is None or not (folder / FIT).exists():
-        return asked, {}
-    saved = files.read_json(folder / FIT)
-    old, known = saved["fit"]["settings"], saved["versions"]
-    changes = [f"{name} {known.get(name)} → {now}" for name, now in versions().items() if known.get(name) != now]
-    if changes:
-        logging.getLogger("semilla").warning(
-            "warn[C025]: resumed with other versions, not bit-exact: %s", ", ".join(changes)
-        )
-    reasons = {
-        name: why
-        for name, why in saved["reasons"].items()
-        if getattr(asked, name) is None or (timed and name == "steps")  # minutes overrule the steps of a recipe
-    }
-    return dataclasses.replace(asked, **{name: old[name] for name in reasons}), reasons
-
-
-def _step_seconds(fit: Fit, least: float = 3.0) -> float:
+def step_seconds(fit: Fit, least: float = 3.0) -> float:
     """Seconds of one step, measured for about so long on a copy of the fit."""
     with own_generators(fit.settings.device), devices.threads(fit.settings.threads or 1):
         state, _ = fit.build()
@@ -476,29 +633,3 @@ def _described(settings: Settings) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _same(saved: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Refuse to resume a run as another one.
-
-    Raises:
-        StateError: C003, with every difference as old → new.
-    """
-    old, new = _flat(saved), _flat(asked)
-    different = [
-        f"{key}: {old.get(key)} → {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and key.removeprefix("settings.") not in FREE
-    ]
-    if different:
-        found = "".join(f"\n  {line}" for line in different[:10])
-        raise StateError(
-            "C003", f"the run to resume was started otherwise:{found}", "resume with the same settings and data"
-        )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from conftest import SHORT, invoke
-from semilla import demo
+from semilla import comparing
 from semilla.evidence import comparison
 
 SMALL = {"recipe": None, "steps": 6, "device": "cpu", "precision": "fp32", **SHORT, "evaluate_every": 3}
@@ -21,7 +21,7 @@ def small(monkeypatch, tmp_path):
     """The demonstration in this process, with tiny fits; gives the jobs that were asked for."""
     asked = []
 
-    def compare(jobs, progress=None, **options):
+    def compare(jobs, workers=None, progress=None, **options):
         asked.extend(jobs)
         tiny = [comparison.Job(job.method, job.seed, {**job.options, **SMALL}) for job in jobs]
         return [
@@ -29,7 +29,7 @@ def small(monkeypatch, tmp_path):
             for job, own in zip(jobs, tiny, strict=True)
         ]
 
-    monkeypatch.setattr(demo, "compare", compare)
+    monkeypatch.setattr(comparing, "run_jobs", compare)
     monkeypatch.chdir(tmp_path)
     return asked
 
@@ -56,7 +56,7 @@ def test_the_table_the_files_and_the_commands_it_ends_with(small, call, tmp_path
     folder = tmp_path / "semilla-demo"
     assert (folder / "accuracy.png").read_bytes()[:8] == PNG
     assert {path.name for path in (folder / "fits").iterdir()} == {"supervised-0", "supervised-1", "uda-0", "uda-1"}
-    saved = json.loads((folder / "demo.json").read_text())
+    saved = json.loads((folder / "compare.json").read_text())
     assert [row["method"] for row in saved["rows"]] == ["supervised", "uda"]
     assert len(saved["rows"][1]["scores"]) == 2
     assert saved["rows"][1]["gain"]["low"] <= saved["rows"][1]["gain"]["mean"]

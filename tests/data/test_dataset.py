@@ -57,7 +57,7 @@ def test_a_pool_of_its_own_is_enough():
 @pytest.mark.parametrize(
     ("labels", "index", "code", "parts"),
     [
-        ((0, 1, 0, 1), None, "D040", ["all 4 examples of toy are labeled", "unlabeled=all"]),
+        ((0, 1, 0, 1), None, "D040", ["all 4 examples of toy are labeled", "pool=all"]),
         ((0, 0, 1, 1), [0, 1], "D050", ["1 of 2 classes", "'yes'"]),
         ((0, 1, -1, -1), [0, 1, 2], "D055", ["names 2", "not known"]),
         ((0, 1, 0, 1), [0, 4], "D055", ["entry 2: 4 is outside the 4"]),

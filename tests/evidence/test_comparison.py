@@ -12,7 +12,16 @@ import pytest
 
 from semilla import errors
 from semilla.evidence import comparison
-from semilla.evidence.comparison import Job, Outcome, as_json, compare, format_gain, format_rows, free_folder, summarise
+from semilla.evidence.comparison import (
+    Job,
+    Outcome,
+    as_json,
+    format_gain,
+    format_rows,
+    free_folder,
+    run_jobs,
+    summarise,
+)
 from semilla.evidence.intervals import Interval, paired_gain
 
 BASE = {0: 0.80, 1: 0.70, 2: 0.90}
@@ -103,7 +112,7 @@ def in_threads(monkeypatch, run):
 def test_outcomes_come_in_the_order_of_the_jobs(monkeypatch):
     jobs = [Job("uda", seed, {}) for seed in (3, 1, 2, 0)]
     in_threads(monkeypatch, lambda job: outcome(job.method, job.seed, job.seed / 10))
-    assert [one.job.seed for one in compare(jobs, workers=3, progress=None)] == [3, 1, 2, 0]
+    assert [one.job.seed for one in run_jobs(jobs, workers=3, progress=None)] == [3, 1, 2, 0]
 
 
 def test_a_failing_job_ends_the_comparison_with_its_own_error(monkeypatch):
@@ -114,7 +123,7 @@ def test_a_failing_job_ends_the_comparison_with_its_own_error(monkeypatch):
 
     in_threads(monkeypatch, run)
     with pytest.raises(errors.DataError, match="41 labels"):
-        compare([Job("uda", seed, {}) for seed in range(4)], workers=1, progress=None)
+        run_jobs([Job("uda", seed, {}) for seed in range(4)], workers=1, progress=None)
 
 
 @pytest.mark.parametrize("kind", errors.SemillaError.__subclasses__(), ids=lambda kind: kind.__name__)
@@ -154,5 +163,5 @@ def test_the_share_used_is_over_all_steps_alike(monkeypatch):
         )
         scores, seconds, warnings = {"test/accuracy": 1.0}, 1.0, ()
 
-    monkeypatch.setattr("semilla.fitting.train", lambda **options: Fake)
+    monkeypatch.setattr("semilla.fitting.fit", lambda **options: Fake)
     assert comparison.run_job(Job("uda", 0, {})).used == pytest.approx(1 / 21)

@@ -62,11 +62,6 @@ def _serve():
     import sklearn.datasets  # noqa: F401
     import torch._dynamo  # noqa: F401  (what the first optimizer imports)
 
-    import semilla.augment
-    import semilla.fitting
-    import semilla.networks
-    import semilla.report.summary  # noqa: F401
-
     for line in sys.stdin:
         order = json.loads(line)
         if "poll" in order:

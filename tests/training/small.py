@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-import semilla
 from semilla import config
 from semilla.data.dataset import split
 from semilla.data.labels import choose_labels
 from semilla.data.sources import load
-from semilla.fitting import Fit, own_generators
+from semilla.fitting import Fit, fit, own_generators
 from semilla.methods import METHODS, find
 from semilla.training import checkpoint, plan
 from semilla.training.batches import Batches
@@ -44,11 +43,11 @@ def digits():
 
 
 def train(method="mixmatch", data=None, **changes):
-    """`semilla.train` on 40 digits; what is not said is as in `SMALL`."""
+    """`fit` on 40 digits; what is not said is as in `SMALL`."""
     options = {"labels": 40, "recipe": None, **SMALL, **changes}
     if "labels_file" in changes:
         del options["labels"]
-    return semilla.train(digits() if data is None else data, method=method, **options)
+    return fit(digits() if data is None else data, method=method, **options)
 
 
 def make_fit(method="mixmatch", data=None, rows=None, network=None, **changes):
@@ -56,9 +55,9 @@ def make_fit(method="mixmatch", data=None, rows=None, network=None, **changes):
     data = digits() if data is None else data
     asked = config.settings(method, find(method).hyperparameters, {**SMALL, **changes})
     rows = choose_labels(data.labels, data.classes, 40, asked.seed) if rows is None else rows
-    parts = split(data, rows, asked.unlabeled, needed=method != "supervised")
+    parts = split(data, rows, asked.pool, needed=method != "supervised")
     chosen, reasons = plan.complete(asked, data, parts)
-    return Fit(data, parts, chosen, reasons, network)
+    return Fit(data, parts, chosen, reasons, network=network)
 
 
 class Snapshots(Recorder):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-import semilla
+from semilla.fitting import fit
 from semilla.methods import METHODS
 
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -37,7 +37,7 @@ SETTINGS = {
     "schedule": "cosine",
     "warmup": 0.0,
     "ema_decay": 0.9,
-    "unlabeled": "rest",
+    "pool": "rest",
     "device": "cpu",
     "precision": "fp32",
     "threads": 1,
@@ -76,7 +76,7 @@ HYPERPARAMETERS = {
 
 def losses(method: str, **changes: object) -> list[float]:
     """The training loss of each step."""
-    result = semilla.train("digits", method=method, **{**SETTINGS, **HYPERPARAMETERS[method], **changes})
+    result = fit("digits", method=method, **{**SETTINGS, **HYPERPARAMETERS[method], **changes})
     assert result.settings.network == "small_cnn"
     return [line["loss"] for line in result.history]
 

@@ -33,7 +33,7 @@ def hidden_versions():
 @pytest.mark.parametrize("pool", ["rest", "all"])
 @pytest.mark.parametrize("method", NAMES)
 def test_hidden_labels_do_not_change_a_bit(method, pool):
-    options = {"steps": 4, "unlabeled": pool, "ema_decay": 0.5, **USED.get(method, {})}
+    options = {"steps": 4, "pool": pool, "ema_decay": 0.5, **USED.get(method, {})}
     expected = go(make_fit(method, rows=ROWS, **options)).digest
     for name, labels in hidden_versions().items():
         assert go(make_fit(method, data=with_hidden(labels), rows=ROWS, **options)).digest == expected, name
@@ -73,7 +73,7 @@ def batches_of(fit, **sizes):
 
 @pytest.mark.parametrize(("pool", "shared"), [("rest", 0), ("all", 40)])
 def test_labeled_examples_are_in_the_unlabeled_pool_only_with_all(pool, shared):
-    fit = make_fit("fixmatch", rows=ROWS, unlabeled=pool)
+    fit = make_fit("fixmatch", rows=ROWS, pool=pool)
     seen = np.concatenate([batches_of(fit, unlabeled_batch=60).at(step).u_index.numpy() for step in range(15)])
     assert len(np.unique(seen)) == len(fit.parts.unlabeled) == 857 + shared  # 900 draws go through all of them
     assert len(np.intersect1d(fit.parts.unlabeled_index[seen], ROWS)) == shared

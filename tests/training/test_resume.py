@@ -32,7 +32,8 @@ PATIENCE = 120.0
 def command(out, steps, resume=False):
     """The form of the issue, with a tiny network."""
     tiny = ["width=4", "labeled_batch=12", "unlabeled_batch=8", "threads=1", "log_every=1", "evaluate_every=25"]
-    words = f"train digits --labels 40 --method mixmatch --steps {steps} --seed 3 --save-every 7 --device cpu".split()
+    words = f"train digits --no-baseline --labels 40 --method mixmatch --steps {steps} --seed 3".split()
+    words += ["--save-every", "7", "--device", "cpu"]
     words += ["--precision", "fp32", "--recipe", "none", "--out", str(out)]
     return [*words, *itertools.chain(*(("--set", word) for word in tiny)), *(["--resume"] if resume else [])]
 
@@ -528,12 +529,12 @@ def test_resume_together_with_overwrite_destroys_nothing(stopped):
 def test_a_budget_in_minutes_is_measured_once_and_replayed(tmp_path, monkeypatch):
     from semilla import fitting
 
-    monkeypatch.setattr(fitting, "_step_seconds", lambda fit: 0.0625)
+    monkeypatch.setattr(fitting, "step_seconds", lambda fit: 0.0625)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 5)
         with pytest.raises(Interrupted):
             train(out=tmp_path, minutes=0.0125, steps=None)
-    monkeypatch.setattr(fitting, "_step_seconds", lambda fit: 0.03125)  # now the machine is faster
+    monkeypatch.setattr(fitting, "step_seconds", lambda fit: 0.03125)  # now the machine is faster
     result = train(out=tmp_path, minutes=0.0125, steps=None, resume=True)
     assert result.settings.steps == 12
     assert result.history[-1]["step"] == 12

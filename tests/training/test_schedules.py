@@ -133,7 +133,7 @@ def test_minutes_become_steps_once_and_are_recorded(tmp_path, monkeypatch):
         measured.append(fit.settings.method)
         return 0.0625
 
-    monkeypatch.setattr(fitting, "_step_seconds", step_seconds)
+    monkeypatch.setattr(fitting, "step_seconds", step_seconds)
     result = train("supervised", minutes=0.0125, steps=None, log_every=None, save_every=None, out=tmp_path)
     assert measured == ["supervised"]
     assert result.settings.steps == result.history[-1]["step"] == 12
@@ -146,7 +146,7 @@ def test_minutes_become_steps_once_and_are_recorded(tmp_path, monkeypatch):
 
 
 def test_minutes_leave_what_was_asked_for_as_it_is(monkeypatch):
-    monkeypatch.setattr(fitting, "_step_seconds", lambda fit: 0.03)
+    monkeypatch.setattr(fitting, "step_seconds", lambda fit: 0.03)
     result = train("supervised", minutes=0.01, steps=None, log_every=4, evaluate_every=10)
     assert [line["step"] for line in result.history if "test/accuracy" not in line] == [4, 8, 12, 16]
 
@@ -161,7 +161,7 @@ def test_the_trial_measures_a_step_and_leaves_nothing_behind():
     fit = make_fit("supervised")
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    seconds = fitting._step_seconds(fit, least=0.02)
+    seconds = fitting.step_seconds(fit, least=0.02)
     assert 1e-5 < seconds < 1
     assert torch.equal(torch.get_rng_state(), before)
     assert go(fit).digest == go(make_fit("supervised")).digest

@@ -21,15 +21,24 @@ from semilla.text import clean
 
 COMMANDS = {
     "demo": "See on real data what each method does with 40 labels.",
-    "train": "Train one method on your labels and your unlabeled data.",
+    "check": "Look at your data without training: bad files, copies, labels.",
+    "train": "Train on your labels and your unlabeled data, with a verdict.",
+    "compare": "Several methods on the same label draws.",
     "evaluate": "Score a finished run on held-out labels.",
+    "report": "One page about a run, to read and to pass on.",
+    "predict": "Label files with a finished run: CSV, JSON lines, Parquet.",
+    "export": "ONNX, safetensors and a model card.",
+    "embed": "Frozen features of a network, as data to train on.",
+    "show": "How a run came about: command, data, verdict, settings.",
     "methods": "List the methods, or show one: paper, equations, hyperparameters.",
+    "cache": "What the cache of decoded pictures holds; clear it.",
     "doctor": "Check this machine: versions, device, threads, cache.",
 }
 
 EXIT_CODES = """\b
 Exit codes: 0 done · 1 internal error · 2 wrong usage or setting · 3 input data
 4 checkpoint or run folder · 5 training failed · 6 resources · 7 refused for safety
+8 the unlabeled data hurt, with --fail-if-worse
 130 stopped by SIGINT, 143 by SIGTERM; training saves a checkpoint first"""
 
 
@@ -71,9 +80,10 @@ def cli(debug: bool) -> None:
 
     \b
     Start here:
-      semilla demo                                  what each method does, in under a minute
-      semilla train digits --labels 40 --method uda
-      semilla methods mixmatch
+      semilla demo                        what each method does, in under a minute
+      semilla check photos/               what is in a folder, before anything is trained
+      semilla train photos/               a model, and whether the unlabeled pictures helped
+      semilla report runs/photos-1        all of it on one page
     """
 
 

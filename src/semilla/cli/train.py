@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from semilla.cli.console import assignments_of, json_option, print_json, printer, progress_stream, set_option
-from semilla.config import settings
-from semilla.errors import Interrupted, StateError, UsageError
+from semilla.cli.data_options import data_options, given
+from semilla.config import PARAMETERS, settings
+from semilla.errors import Interrupted, StateError, UsageError, WorseError
 from semilla.methods import METHODS, find
+from semilla.methods.catalogue import plug_in
 
 
 @click.command("train")
@@ -22,7 +24,12 @@ from semilla.methods import METHODS, find
 @click.option(
     "--labels-file", type=click.Path(), help="Positions of the labeled examples: .txt, .json, .npy, .npz#key."
 )
+@data_options
 @click.option("--method", default="fixmatch", show_default=True, help=f"One of {', '.join(METHODS)}.")
+@click.option("--no-baseline", is_flag=True, help="Do not fit supervised training beside the method: no verdict.")
+@click.option("--network", help="small_cnn, wide_resnet, mlp, or a timm model's name.  [default: by data and device]")
+@click.option("--weights", metavar="PATH", help="Start from this safetensors file; hub downloads a timm model's own.")
+@click.option("--layer-decay", type=float, help="Learning rate factor from each layer to the one below it.")
 @click.option("--steps", type=int, help="Optimizer steps.")
 @click.option("--minutes", type=float, help="Train for about so long instead of a number of steps.")
 @click.option("--seed", type=int, help="Label draw, initial weights, order, views.  [default: 0]")
@@ -30,72 +37,89 @@ from semilla.methods import METHODS, find
 @click.option("--device", help="cpu, cuda or mps.  [default: the fastest found]")
 @click.option("--precision", help="fp32 or bf16.  [default: by device]")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: 10 times in a run]")
-@click.option("--out", type=click.Path(), help="The run folder.  [default: runs/<data>-<n>]")
+@click.option("--out", "-o", type=click.Path(), help="The run folder.  [default: runs/<data>-<n>]")
+@click.option("--dry-run", is_flag=True, help="Read the data, say what was understood and planned, and stop.")
 @click.option("--resume", is_flag=True, help="Take up the run in --out where it stopped.")
-@click.option("--overwrite", is_flag=True, help="Start anew although --out holds this fit.")
+@click.option("--allow-change", multiple=True, metavar="KEY", help="A setting that a resumed run may change.")
+@click.option("--allow-data-change", is_flag=True, help="A resumed run may find other data.")
+@click.option("--overwrite", is_flag=True, help="Start anew although --out holds this run.")
 @click.option("--strict", is_flag=True, default=None, help="A suspected collapse ends the run with exit code 5.")
+@click.option("--fail-if-worse", is_flag=True, help="Exit code 8 if the unlabeled data hurt.")
+@click.option("--plugin", multiple=True, metavar="MODULE", help="A Python module with methods of your own; it is run.")
 @set_option
 @json_option
 def command(
     data: str,
-    labels: int | None,
-    labels_file: str | None,
     method: str,
-    minutes: float | None,
+    no_baseline: bool,
     recipe: str,
     out: str | None,
     resume: bool,
-    overwrite: bool,
+    fail_if_worse: bool,
+    plugin: tuple[str, ...],
     assignments: tuple[str, ...],
     as_json: bool,
-    **flags: Any,
+    **options: Any,
 ) -> None:
-    """Train one method on DATA: digits, cifar10, a folder of CIFAR-10 files, or an .npz file of arrays.
+    """Train a method on DATA, and the supervised baseline that it has to beat.
+
+    DATA is a folder of pictures (a subfolder for each class, and one called unlabeled; or train, test, … with those
+    inside), a list of pictures (.csv, .tsv, .jsonl with path and label; an empty label is not known), a table of
+    features (.csv, .parquet), Parquet files of pictures, an .npz of arrays, or digits or cifar10.
 
     \b
     Examples:
-      semilla train digits --labels 40 --method uda
-      semilla train cifar10 --labels 250 --method fixmatch --minutes 30
-      semilla train mine.npz --labels 100 --set threshold=0.9 --out runs/mine
-      semilla train digits --labels 40 --method uda --out RUN --resume
+      semilla train photos/
+      semilla train photos/ --unlabeled more/ --test checked/ --method mean_teacher
+      semilla train labels.csv --holdout 0.2 --dry-run
+      semilla train table.csv --label-col species --impute median
+      semilla train digits --labels 40 --method uda --set threshold=0.8
+      semilla train photos/ --out RUN --resume
 
     An .npz file holds x_train, y_train and, if you have them, x_test, y_test, x_unlabeled; a label of −1 means unknown.
     """
     say = printer(as_json)
-    changes = assignments_of(assignments) | {key: value for key, value in flags.items() if value is not None}
-    if minutes is not None and "steps" in changes:
+    said = assignments_of(assignments)
+    changes = said | given(options)
+    if "minutes" in changes and "steps" in changes:
         raise UsageError("U008", "--minutes and --steps both set the budget", "give one of them")
-    settings(method, find(method).hyperparameters, changes)  # wrong words are told before PyTorch is loaded
-    folder = Path(out) if out is not None else _latest_run(data) if resume else _next_run(data)
-    say(f"run folder: {folder}")
+    for module in plugin:
+        plug_in(module)
+    flags = {key: value for key, value in given(options).items() if key in PARAMETERS}
+    settings(method, find(method).hyperparameters, said, flags)  # wrong words are told before PyTorch is loaded
+    dry = bool(options["dry_run"])
+    folder = Path(out) if out is not None else None if dry else _latest_run(data) if resume else _next_run(data)
+    if folder is not None:
+        say(f"run folder: {folder}")
 
-    from semilla.fitting import train
+    from semilla.runs import next_steps, train
 
     try:
-        result = train(
+        trained = train(
             data,
-            labels=labels,
-            labels_file=labels_file,
             method=method,
+            baseline=not no_baseline,
             recipe=None if recipe == "none" else recipe,
-            minutes=minutes,
             out=folder,
             resume=resume,
-            overwrite=overwrite,
+            command=shlex.join(["semilla", *sys.argv[1:]]),
             progress=progress_stream(),
             say=say,
             **changes,
         )
     except Interrupted as stop:
-        if stop.saved:
+        if stop.saved and folder is not None:
             click.echo(f"saved; continue with:\n  {_resume_command(folder)}", err=True)
         raise
-    if as_json:
-        print_json(result.summary())
+    if trained is None or folder is None:
+        if as_json:
+            print_json({"dry_run": True})
         return
-    from semilla.report.summary import fit_summary
-
-    say("\n".join(fit_summary(result, folder)))
+    if as_json:
+        print_json(trained.summary())
+    say("\n".join(next_steps(folder)))
+    if fail_if_worse and trained.verdict is not None and trained.verdict.word == "hurt":
+        raise WorseError("V001", trained.verdict.sentence(), f"use {trained.shipped}, which the run ships")
 
 
 def _next_run(data: str) -> Path:
@@ -120,6 +144,6 @@ def _runs(data: str) -> dict[int, Path]:
 
 def _resume_command(folder: Path) -> str:
     arguments = [word for word in sys.argv[1:] if word != "--overwrite"]
-    if not any(word == "--out" or word.startswith("--out=") for word in arguments):
+    if not any(word in ("--out", "-o") or word.startswith("--out=") for word in arguments):
         arguments += ["--out", str(folder)]
     return shlex.join(["semilla", *arguments, *([] if "--resume" in arguments else ["--resume"])])

@@ -52,7 +52,7 @@ def from_arrays(arrays: Mapping[str, Any], name: str) -> Dataset:
     unlabeled = None
     if given.get("x_unlabeled") is not None:
         unlabeled = _alike(given, "x_unlabeled", name, kind, inputs)
-    ignored = sorted(set(given) - NAMES)
+    ignored = sorted(key for key in set(given) - NAMES if key != "classes" and not key.startswith("path_"))
     notes = (f"{name}: not read: {', '.join(map(repr, ignored[:8]))}",) if ignored else ()
     return Dataset(
         name=name,
@@ -105,7 +105,7 @@ def _inputs(given: Mapping[str, Any], key: str, name: str) -> tuple[Kind, Inputs
     if array.ndim not in (3, 4):
         fix = "give images (N, H, W), (N, H, W, C) or (N, C, H, W), or vectors (N, D)"
         raise DataError("D020", f"{where} has shape {array.shape}", fix)
-    return "images", _images(array, where)
+    return "images", as_images(array, where)
 
 
 def _alike(given: Mapping[str, Any], key: str, name: str, kind: Kind, like: Inputs) -> Inputs:
@@ -117,8 +117,12 @@ def _alike(given: Mapping[str, Any], key: str, name: str, kind: Kind, like: Inpu
     return inputs
 
 
-def _images(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
-    """(N, C, H, W), wherever the channels stood."""
+def as_images(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
+    """uint8 images as (N, C, H, W), wherever the channels stood.
+
+    Raises:
+        DataError: D020, they are of another type or shape.
+    """
     if array.dtype != np.uint8:
         fix = "give uint8 from 0 to 255, such as (255 * x).round().astype('uint8') for values in 0 … 1"
         raise DataError("D020", f"{where} holds images of {array.dtype}", fix)

@@ -6,17 +6,19 @@ Shapes: N examples, C channels, H × W pixels, D features.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from semilla.data.labels import IntArray, check_index
+from semilla.data.manifest import Manifest
+from semilla.data.rows import Rows
 from semilla.errors import DataError
 
-Inputs: TypeAlias = npt.NDArray[Any]
-"""uint8 (N, C, H, W) images, or float32 (N, D) vectors."""
+Inputs: TypeAlias = npt.NDArray[Any] | Rows
+"""uint8 (N, C, H, W) images, or float32 (N, D) vectors: an array, or rows of a pool that are gathered when needed."""
 
 UNKNOWN = -1
 """The label of an example whose class is not known."""
@@ -62,6 +64,9 @@ class Dataset:
         flip: whether the mirror image of an example means the same.
         unlabeled: inputs of an unlabeled pool given by itself, or None.
         notes: what the user should know about how the data were read, a sentence each.
+        manifest: where each example came from, or None for arrays. Its rows of ``train`` are the training pool in
+            order, those of ``development`` and ``test`` the held-out parts.
+        reading: how raw inputs became ``inputs``, as JSON values: what a model must know to read others like them.
     """
 
     name: str
@@ -74,6 +79,8 @@ class Dataset:
     flip: bool = False
     unlabeled: Inputs | None = None
     notes: tuple[str, ...] = ()
+    manifest: Manifest | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part in (Examples(self.inputs, self.labels), self.development, self.test):
@@ -106,7 +113,7 @@ class Split:
 def split(
     dataset: Dataset,
     labeled_index: npt.ArrayLike | None = None,
-    unlabeled: Literal["rest", "all"] = "rest",
+    pool: Literal["rest", "all"] = "rest",
     needed: bool = True,
 ) -> Split:
     """Keep the labels of the chosen rows and drop all others for good.
@@ -114,42 +121,52 @@ def split(
     Args:
         dataset: where the examples come from.
         labeled_index: positions in the training pool whose labels may be used; None stands for every known label.
-        unlabeled: which rows of the training pool are unlabeled examples: the ``rest`` of it, or ``all`` of it, the
+        pool: which rows of the training pool are unlabeled examples: the ``rest`` of it, or ``all`` of it, the
             labeled ones included. A pool given by itself is always added.
         needed: whether to refuse a split without unlabeled examples.
 
     Returns:
-        The split, its arrays copies.
+        The split, its arrays copies; of rows that lie in a pool only the index is copied.
 
     Raises:
         DataError: D040, no unlabeled example; D050, a class without a labeled example; D051, fewer than two classes;
             D055, a position that is not one or whose label is not known.
     """
-    if unlabeled not in ("rest", "all"):
-        raise ValueError(f"unlabeled is {unlabeled!r}, not 'rest' or 'all'")
+    if pool not in ("rest", "all"):
+        raise ValueError(f"pool is {pool!r}, not 'rest' or 'all'")
     _check_classes(dataset.classes)
-    pool = len(dataset.labels)
+    size = len(dataset.labels)
     if labeled_index is None:
         index = np.flatnonzero(dataset.labels != UNKNOWN)
     else:
-        index = check_index(np.asarray(labeled_index).tolist(), pool, "labeled_index")
+        index = check_index(np.asarray(labeled_index).tolist(), size, "labeled_index")
     labels = dataset.labels[index]
     _check_labels(labels, index, dataset.classes)
 
-    rest = np.arange(pool) if unlabeled == "all" else np.setdiff1d(np.arange(pool), index)
-    inputs, rows = dataset.inputs[rest], rest
+    rest = np.arange(size) if pool == "all" else np.setdiff1d(np.arange(size), index)
+    inputs, rows = take(dataset.inputs, rest), rest
     if dataset.unlabeled is not None:
-        inputs = np.concatenate([inputs, dataset.unlabeled])
-        rows = np.concatenate([rest, pool + np.arange(len(dataset.unlabeled))])
+        inputs = np.concatenate([inputs[:], dataset.unlabeled[:]])
+        rows = np.concatenate([rest, size + np.arange(len(dataset.unlabeled))])
     if needed and not len(rows):
-        fix = "give unlabeled examples, use fewer of the labels, or let the labeled examples serve: unlabeled=all"
-        raise DataError("D040", f"no unlabeled example: all {pool} examples of {dataset.name} are labeled", fix)
+        fix = "give unlabeled examples, use fewer of the labels, or let the labeled examples serve: pool=all"
+        raise DataError("D040", f"no unlabeled example: all {size} examples of {dataset.name} are labeled", fix)
     notes = _few_labels(labels, dataset.classes)
-    return Split(dataset.classes, Examples(dataset.inputs[index], labels), inputs, index, rows, notes)
+    return Split(dataset.classes, Examples(take(dataset.inputs, index), labels), inputs, index, rows, notes)
+
+
+def take(inputs: Inputs, rows: IntArray) -> Inputs:
+    """Some rows: of an array a copy, of what is gathered when needed another selection."""
+    if isinstance(inputs, Rows):
+        return inputs.take(rows)
+    return Rows(inputs, rows) if isinstance(inputs, np.memmap) else inputs[rows]
 
 
 def fingerprint(split: Split) -> str:
-    """SHA-256 of what a run trains on, as 64 hexadecimal digits: a resumed run must find the same."""
+    """SHA-256 of what a run trains on, as 64 hexadecimal digits: a resumed run must find the same.
+
+    Rows of a pool that knows the digest of each of its examples are told by those, so that nothing is read.
+    """
     digest = hashlib.sha256()
     for name, array in [
         ("labeled", split.labeled.inputs),
@@ -157,6 +174,9 @@ def fingerprint(split: Split) -> str:
         ("unlabeled", split.unlabeled),
     ]:
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        if isinstance(array, Rows) and hasattr(array.pool, "digests"):
+            digest.update(array.pool.digests[array.index].tobytes())
+            continue
         for start in range(0, len(array), _HASHED_ROWS):
             digest.update(array[start : start + _HASHED_ROWS].tobytes())
     for name in split.classes:

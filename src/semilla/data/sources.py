@@ -1,27 +1,38 @@
-"""Whatever names data, made a data set: a built-in name, a path, arrays."""
+"""Whatever names data, made a data set: a built-in name, a folder of pictures, a list, a table, arrays."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
-from semilla.data import cifar10
+from semilla.data import cifar10, encoded, folders, tables
 from semilla.data.arrays import NAMES, from_arrays
+from semilla.data.blobs import Blobs
 from semilla.data.dataset import Dataset, Examples
+from semilla.data.holdout import hold_out
 from semilla.data.labels import IntArray, choose_labels
+from semilla.data.lists import Columns
+from semilla.data.manifest import Manifest
 from semilla.data.numpy_files import looks_pickled, pickle_refused, read_numpy
+from semilla.data.pictures import dataset_of
+from semilla.data.source import Source
 from semilla.errors import DataError, SafetyError
 
 BUILT_IN = ("digits", "cifar10")
 """Data sets that have a name; a folder of that name is given as ``./digits``."""
 
-_READ = "a folder with CIFAR-10 binary or Parquet files, or an .npz file with x_train and y_train"
+_READ = (
+    "a folder of pictures, a list of pictures and labels (.csv, .tsv, .jsonl), a table of features (.csv, .parquet), "
+    "Parquet files of pictures, or an .npz file with x_train and y_train"
+)
 _PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".joblib"}
 _PICKLED_BATCH = re.compile(r"data_batch_\d|test_batch|batches\.meta")
 
@@ -30,75 +41,129 @@ _DIGITS_SEED = 1797  # fixed for ever: figures on these parts are compared acros
 _DIGITS_DEVELOPMENT, _DIGITS_TEST = 400, 500
 
 
-def load(data: Any) -> Dataset:
+def load(data: Any, progress: TextIO | None = sys.stderr) -> Dataset:
     """Load a data set.
 
     Args:
-        data: ``"digits"``, ``"cifar10"``, the path of a folder or an ``.npz`` file, a tuple ``(x, y)``, a mapping of
-            arrays as `semilla.data.arrays.from_arrays` takes it, or a `Dataset`, which is passed through.
+        data: a `Source`; or ``"digits"``, ``"cifar10"``, the path of a folder or file, a tuple ``(x, y)``, a mapping of
+            arrays as `semilla.data.arrays.from_arrays` takes it, a DataFrame, a ``datasets.Dataset``, or a `Dataset`,
+            which is passed through.
+        progress: where the progress of decoding goes.
 
     Raises:
         DataError: D001, no such path; D002, CIFAR-10 is not found; D003, a kind of data that is not read; D004, an
             empty folder; D005, an unknown name; D006, a damaged file; and those of the reader of that kind.
         SafetyError: S001, the data are pickled.
     """
+    source = data if isinstance(data, Source) else Source(data)
+    try:
+        dataset = _load(source, progress)
+    except OSError as error:
+        where = os.fsdecode(error.filename) if error.filename else source.data
+        raise DataError(
+            "D006", f"{where} cannot be read: {error.strerror or error}", "check its permissions"
+        ) from error
+    return dataset if source.holdout is None else hold_out(dataset, source.holdout)
+
+
+def load_manifest(data: Any) -> tuple[Manifest, Blobs] | None:
+    """What a source of pictures names, before anything is decoded; None where there are no encoded pictures.
+
+    Raises:
+        DataError: as `load`.
+    """
+    source = data if isinstance(data, Source) else Source(data)
+    if encoded.is_dataset(source.data):
+        columns = Columns(source.path_column, source.label_column, source.group_column)
+        return encoded.read_dataset(source.data, columns)
+    if not isinstance(source.data, str | os.PathLike) or source.data == "digits":
+        return None
+    path = cifar10.find() if source.data == "cifar10" else _existing(os.fspath(source.data))
+    if path.is_dir() and cifar10.is_numbered(path):
+        return cifar10.read_parquet(path)
+    return folders.read_pictures(
+        path,
+        unlabeled=_path(source.unlabeled),
+        test=_path(source.test),
+        path_column=source.path_column,
+        label_column=source.label_column,
+        group_column=source.group_column,
+        follow_links=source.follow_links,
+    )
+
+
+def _load(source: Source, progress: TextIO | None) -> Dataset:
+    data = source.data
     if isinstance(data, Dataset):
         return data
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not encoded.is_dataset(data):
         return from_arrays(data, "arrays")
     if isinstance(data, tuple) and len(data) == 2:
         return from_arrays({"x_train": data[0], "y_train": data[1]}, "arrays")
-    if not isinstance(data, str | os.PathLike):
+    if tables.is_frame(data):
+        return tables.read_table(data, source)
+    if isinstance(data, str) and data == "digits":
+        digits = _digits()
+        here = ("the built-in set of that name; the folder beside you is ./digits",) if os.path.isdir("digits") else ()
+        return replace(digits, notes=here)
+    if not isinstance(data, str | os.PathLike) and not encoded.is_dataset(data):
         message = f"data of type {type(data).__name__} are not read"
         raise DataError("D003", message, "give a name, a path, (x, y), or a mapping with x_train and y_train")
-    if data == "digits":
-        return _digits()
-    text = os.fspath(data)
-    try:
-        return _load_path(cifar10.find() if text == "cifar10" else _existing(text))
-    except OSError as error:
-        message = f"{error.filename or text} cannot be read: {error.strerror or error}"
-        raise DataError("D006", message, "check the file and its permissions") from error
+    if isinstance(data, str | os.PathLike) and (found := _load_file(source)) is not None:
+        return found
+    pictures = load_manifest(source)
+    if pictures is None:
+        raise _nothing(Path(data))
+    return dataset_of(*pictures, source, progress)
+
+
+def _load_file(source: Source) -> Dataset | None:
+    """What is not a collection of pictures: arrays, tables, CIFAR-10's own layout; None for all else."""
+    path = cifar10.find() if source.data == "cifar10" else _existing(os.fspath(source.data))
+    if path.is_dir():
+        if cifar10.is_binary(path):
+            return cifar10.read_binary(path)
+        for entry in sorted(os.listdir(path)):
+            if _PICKLED_BATCH.fullmatch(entry):
+                raise _pickled(path / entry)
+        return None
+    if not path.is_file():
+        raise DataError("D003", f"{str(path)!r} is neither a file nor a folder", f"give {_READ}")
+    if path.suffix.lower() == ".npz":
+        return from_arrays(read_numpy(path, NAMES), path.stem)
+    with path.open("rb") as file:
+        start = file.read(8)
+    if path.suffix.lower() in _PICKLES or _PICKLED_BATCH.fullmatch(path.name) or looks_pickled(start):
+        raise _pickled(path)
+    return tables.read_table(path, source) if tables.is_table(path, source) else None
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else _existing(text)
 
 
 def _existing(text: str) -> Path:
     if os.path.exists(text):
         return Path(text)
-    near = difflib.get_close_matches(text.lower(), BUILT_IN, n=1, cutoff=0.5)
     if os.path.dirname(text) or os.path.splitext(text)[1]:
         parents = (parent for parent in Path(text).absolute().parents if parent.is_dir())
         raise DataError("D001", f"no file or folder {text!r}", f"the path exists up to {next(parents)}")
+    near = get_close_matches(text.lower(), BUILT_IN, n=1, cutoff=0.5)
     suggestion = f"did you mean {near[0]!r}? " if near else ""
     fix = f"{suggestion}names are {' and '.join(BUILT_IN)}; anything else is a path"
     raise DataError("D005", f"unknown data set {text!r}, and no file or folder has that name", fix)
 
 
-def _load_path(path: Path) -> Dataset:
-    if path.is_dir():
-        return _load_folder(path)
-    if path.suffix.lower() == ".npz":
-        return from_arrays(read_numpy(path, NAMES), path.stem)
-    if not path.is_file():
-        raise DataError("D003", f"{str(path)!r} is neither a file nor a folder", f"give {_READ}")
-    with path.open("rb") as file:
-        start = file.read(8)
-    if path.suffix.lower() in _PICKLES or _PICKLED_BATCH.fullmatch(path.name) or looks_pickled(start):
-        raise _pickled(path)
-    inside = "give the folder it lies in; " if path.suffix.lower() in (".bin", ".parquet") else ""
-    raise DataError("D003", f"{str(path)!r} is a file of a kind that is not read", f"{inside}what is read: {_READ}")
-
-
-def _load_folder(folder: Path) -> Dataset:
-    names = sorted(entry.name for entry in folder.iterdir())
+def _nothing(path: Path) -> DataError:
+    if not path.is_dir():
+        inside = "give the folder it lies in; " if path.suffix.lower() == ".bin" else ""
+        message = f"{str(path)!r} is a file of a kind that is not read"
+        return DataError("D003", message, f"{inside}what is read: {_READ}")
+    names = sorted(os.listdir(path))
     if not names:
-        raise DataError("D004", f"folder {str(folder)!r} is empty", f"put data there, or give {_READ}")
-    if cifar10.is_folder_of(folder):
-        return cifar10.read_folder(folder)
-    for name in names:
-        if _PICKLED_BATCH.fullmatch(name):
-            raise _pickled(folder / name)
+        return DataError("D004", f"folder {str(path)!r} is empty", f"put data there, or give {_READ}")
     listed = ", ".join(map(repr, names[:4])) + (", …" if len(names) > 4 else "")
-    raise DataError("D003", f"folder {str(folder)!r} holds nothing that is read: {listed}", f"give {_READ}")
+    return DataError("D003", f"folder {str(path)!r} holds nothing that is read: {listed}", f"give {_READ}")
 
 
 def _pickled(path: Path) -> SafetyError:

@@ -1,29 +1,115 @@
-"""The decoded store: pictures are decompressed once and mapped into memory afterwards."""
+"""The decoded store: pictures are decompressed once and mapped into memory afterwards.
+
+An entry is a folder ``pixels/KEY`` of the cache: ``pixels.npy`` uint8 (N, C, H, W), ``sums.npy`` float64 (N, C, 2),
+``digests.npy`` uint8 (N, 16), and ``entry.json``, whose time of change is the time of its last use. The key is a hash
+of what was decoded and how, so that runs share an entry and none is ever changed. An entry is prepared under a
+temporary name and renamed when it is whole: of two processes that make the same one, the second finds it there.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import re
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from semilla.errors import DataError, ResourceError
-from semilla.files import make_folder, write_atomic
+from semilla.data.images import Images
+from semilla.errors import ResourceError, UsageError
+from semilla.files import make_folder, remove, write_new
 
-Images = npt.NDArray[np.uint8]
+PIXELS, SCANS = "pixels", "scans"
+"""The folders of the cache that belong to the store. Nothing else in it is ever touched."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""The formats that are opened, whatever a file calls itself: Pillow has parsers for far more."""
+_GIGABYTE = 1_000_000_000
+_LIMIT, _SHARE = 20 * _GIGABYTE, 4
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_PROBES = 16
+_HOUR = 3600.0
+_TEMPORARY = re.compile(r"\.tmp-(\d{1,9})-")
+_ARRAYS = ("pixels", "sums", "digests")
 
-_PIXELS = 64_000_000
-_CHANNELS = {"L": 1, "RGB": 3}
-_VERSION = b"pixels 1\n"  # raise it when decoding changes
-_CHUNK = 256
+
+class Pool(Protocol):
+    """Decoded pictures that are gathered by row."""
+
+    sums: npt.NDArray[np.float64]
+    """(N, C, 2): for each picture and channel the sum of its values and of their squares."""
+    digests: npt.NDArray[np.uint8]
+    """(N, 16): BLAKE2b of each picture's pixels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """Of a value: uint8."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Images: ...
+
+
+class ArrayPool:
+    """A pool in memory, or in a file that is mapped read-only.
+
+    Args:
+        pixels: uint8 (N, C, H, W).
+        sums: float64 (N, C, 2), see `Pool`.
+        digests: uint8 (N, 16), see `Pool`.
+    """
+
+    def __init__(self, pixels: Images, sums: npt.NDArray[np.float64], digests: npt.NDArray[np.uint8]) -> None:
+        self.pixels, self.sums, self.digests = pixels, sums, digests
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, C, H, W)."""
+        return self.pixels.shape
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        """Of a value: uint8."""
+        return self.pixels.dtype
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, rows: Any, /) -> Images:
+        """The pictures of some rows: of a slice a view, else a copy."""
+        return np.asarray(self.pixels[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something in the cache.
+
+    Attributes:
+        path: the file or folder.
+        kind: ``pixels``, or ``scans``: what the last look at a collection found.
+        name: of the collection.
+        pictures: how many.
+        size: bytes on the disk.
+        used: time of its last use, in seconds since 1970.
+    """
+
+    path: Path
+    kind: str
+    name: str
+    pictures: int
+    size: int
+    used: float
 
 
 def cache_folder() -> Path:
@@ -33,105 +119,260 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semilla"
 
 
-def decoded(files: Sequence[Path], rows: int, read: Callable[[], list[bytes]], name: str) -> tuple[Images, str]:
-    """The pictures of some files: from the store, or decoded and then stored.
-
-    Args:
-        files: what the pictures come from; the store is addressed by the SHA-256 of their contents.
-        rows: pictures there must be.
-        read: gives their encoded bytes; called only if they are not in the store.
-        name: for messages and the store's file name.
-
-    Returns:
-        uint8 (N, C, H, W), mapped read-only if it is in the store, and a note if it could not be stored, else "".
+def cache_limit() -> int:
+    """Bytes the store may take: ``SEMILLA_CACHE_LIMIT`` such as ``500MB``, else the smaller of 20 GB and a quarter of
+    what would be free without it.
 
     Raises:
-        DataError: D014, pictures that cannot be decoded.
+        UsageError: U030, the variable cannot be understood.
     """
-    path = cache_folder() / f"{name}-{_content(files)}.npy"
-    if path.is_file():
+    if text := os.environ.get("SEMILLA_CACHE_LIMIT"):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", text.strip().upper())
+        if match is None:
+            raise UsageError("U030", f"SEMILLA_CACHE_LIMIT is {text!r}", "write a number of bytes, or such as 5GB")
+        return int(float(match[1]) * _UNITS[match[2]])
+    folder = cache_folder().absolute()
+    existing = next(place for place in (folder, *folder.parents) if place.is_dir())
+    return min(_LIMIT, (shutil.disk_usage(existing).free + sum(entry.size for entry in entries())) // _SHARE)
+
+
+def entries() -> list[Entry]:
+    """What is in the cache, the most recently used first."""
+    found = []
+    for kind in (PIXELS, SCANS):
+        with suppress(OSError):
+            found += [_entry(path, kind) for path in sorted((cache_folder() / kind).iterdir()) if path.name[0] != "."]
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def clear(older_than: float = 0.0) -> list[Entry]:
+    """Remove entries, and what dead processes left half made.
+
+    Args:
+        older_than: days since the last use; younger entries stay.
+
+    Returns:
+        What was removed.
+    """
+    for kind in (PIXELS, SCANS):
+        _remove_stale(cache_folder() / kind, 0)
+    before = time.time() - older_than * 86_400
+    return [entry for entry in entries() if entry.used <= before and _removed(entry.path)]
+
+
+def open_pool(key: str, shape: tuple[int, ...]) -> ArrayPool | None:
+    """The pool of a key if it is in the store and whole, else None.
+
+    Args:
+        key: what `Draft.finish` got.
+        shape: (N, C, H, W) it must have.
+    """
+    folder = cache_folder() / PIXELS / key
+    if not folder.is_dir():
+        return None
+    try:
+        pool = _load(folder, shape)
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        pool = None
+    if pool is None:
+        _removed(folder)
+        return None
+    with suppress(OSError):  # a cache that others own
+        os.utime(folder / "entry.json")
+    return pool
+
+
+class Draft:
+    """A pool in the making: in the store if it can be written there, else in memory.
+
+    Args:
+        name: of the collection.
+        shape: (N, C, H, W), N at least 1.
+
+    Attributes:
+        pixels: uint8 (N, C, H, W), zero at first, to be filled.
+        note: why it is not in the store, or "".
+    """
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        self.name, self.shape, self.note = name, shape, ""
+        self._folder: Path | None = None
         try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-            if stored.dtype == np.uint8 and stored.ndim == 4 and len(stored) == rows:
-                return stored, ""
-        except (OSError, ValueError, EOFError):
-            pass  # damaged: made again below
-    images = decode(read(), name)
-    try:
-        make_folder(path.parent.absolute())
-        buffer = io.BytesIO()
-        np.save(buffer, images, allow_pickle=False)
-        write_atomic(path, buffer.getvalue())
-    except (OSError, ResourceError) as error:
-        return images, f"{name}: the decoded pictures could not be kept for the next time: {error}"
-    return images, ""
+            self._folder = self._prepare()
+            self.pixels: Images = np.lib.format.open_memmap(self._folder / "pixels.npy", "r+")
+        except (OSError, ResourceError) as error:
+            self._give_up(error)
+            self.pixels = np.zeros(shape, np.uint8)
+
+    def finish(self, key: str, sums: npt.NDArray[np.float64], digests: npt.NDArray[np.uint8]) -> ArrayPool:
+        """The pool, read-only from now on.
+
+        Args:
+            key: its name in the store, a hash of what was decoded and how.
+            sums: float64 (N, C, 2), see `Pool`.
+            digests: uint8 (N, 16), see `Pool`.
+        """
+        if self._folder is not None:
+            try:
+                return self._publish(self._folder, key, sums, digests)
+            except (OSError, ResourceError) as error:  # what is mapped stays readable when its name is gone
+                self._give_up(error)
+            finally:
+                self.discard()
+        self.pixels.flags.writeable = False
+        return ArrayPool(self.pixels, sums, digests)
+
+    def discard(self) -> None:
+        """Remove what is half made; nothing happens after `finish`."""
+        if self._folder is not None and self._folder.is_dir():
+            with suppress(OSError):
+                remove(self._folder)
+
+    def _prepare(self) -> Path:
+        """A folder with a file of the full size, its place on the disk reserved: a full disk shows now, as an error."""
+        parent = cache_folder().absolute() / PIXELS
+        _make_shared(parent)
+        _remove_stale(parent, _HOUR)
+        size = int(np.prod(self.shape, dtype=np.int64))
+        _make_room(size)
+        folder = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=parent))
+        try:
+            with (folder / "pixels.npy").open("xb") as file:
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": "|u1", "fortran_order": False, "shape": self.shape}
+                )
+                file.flush()
+                os.posix_fallocate(file.fileno(), file.tell(), size)
+        except BaseException:
+            with suppress(OSError):
+                remove(folder)
+            raise
+        return folder
+
+    def _publish(
+        self, folder: Path, key: str, sums: npt.NDArray[np.float64], digests: npt.NDArray[np.uint8]
+    ) -> ArrayPool:
+        assert isinstance(self.pixels, np.memmap)
+        self.pixels.flush()
+        for name, array in (("sums.npy", sums), ("digests.npy", digests)):
+            buffer = io.BytesIO()
+            np.save(buffer, array, allow_pickle=False)
+            write_new(folder / name, buffer.getvalue())
+        about = {"name": self.name, "pictures": self.shape[0], "columns": _checksum(sums, digests)}
+        write_new(folder / "entry.json", json.dumps(about).encode())
+        for _ in range(2):
+            with suppress(OSError):  # not empty: another process was faster
+                os.rename(folder, folder.with_name(key))
+            pool = open_pool(key, self.shape)  # removes what is damaged, so that the second try succeeds
+            if pool is not None:
+                return pool
+        raise OSError(f"{folder.with_name(key)} cannot be replaced")
+
+    def _give_up(self, error: Exception) -> None:
+        reason = error.message if isinstance(error, ResourceError) else str(error)
+        self.note = f"{self.name}: the decoded pictures could not be kept for the next time: {reason}"
 
 
-def decode(blobs: Sequence[bytes], name: str) -> Images:
-    """Decode pictures of one size, grey or RGB.
+def scan_file(name: str, key: str) -> Path:
+    """Where the record of a collection's last scan lies."""
+    return cache_folder() / SCANS / f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)[:40]}-{key}.npz"
 
-    Args:
-        blobs: encoded pictures, at least one.
-        name: for messages.
 
-    Returns:
-        uint8 (N, C, H, W).
+def fits_in_memory(size: int) -> bool:
+    """Whether some bytes are at most half of the machine's memory."""
+    return size <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
-    Raises:
-        DataError: D014, with the number of pictures that cannot be decoded and the first of them.
+
+def _load(folder: Path, shape: tuple[int, ...]) -> ArrayPool | None:
+    """An entry, or None where it is not what it should be: the arrays' forms, the columns' checksum, and the digests of
+    a few pictures: to look at all pixels at every start would cost what the store saves.
     """
-    from tqdm import tqdm
-
-    first = _attempt(blobs[0], None)
-    if isinstance(first, str):
-        raise _undecodable({0: first}, name)
-    images = np.empty((len(blobs), *first.shape), np.uint8)
-
-    def fill(start: int) -> dict[int, str]:
-        problems = {}
-        for row in range(start, min(start + _CHUNK, len(blobs))):
-            image = _attempt(blobs[row], first.shape)
-            if isinstance(image, str):
-                problems[row] = image
-            else:
-                images[row] = image
-        return problems
-
-    problems: dict[int, str] = {}
-    bar = tqdm(total=len(blobs), desc=f"decoding {name}, once", unit=" pictures", leave=False)
-    with bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for found in pool.map(fill, range(0, len(blobs), _CHUNK)):
-            problems |= found
-            bar.update(min(_CHUNK, len(blobs) - bar.n))
-    if problems:
-        raise _undecodable(problems, name)
-    return images
+    pixels, sums, digests = (
+        np.load(folder / f"{name}.npy", mmap_mode="r" if name == "pixels" else None, allow_pickle=False)
+        for name in _ARRAYS
+    )
+    rows = shape[0]
+    forms = [(array.dtype.str, array.shape) for array in (pixels, sums, digests)]
+    if forms != [("|u1", shape), ("<f8", (rows, shape[1], 2)), ("|u1", (rows, 16))]:
+        return None
+    if json.loads((folder / "entry.json").read_text("ascii"))["columns"] != _checksum(sums, digests):
+        return None
+    probes = np.unique(np.linspace(0, rows - 1, min(rows, _PROBES)).astype(np.int64))
+    told = pixel_digests(pixels[probes])
+    if not np.array_equal(told, digests[probes]):
+        return None
+    return ArrayPool(pixels, sums, digests)
 
 
-def _attempt(blob: bytes, shape: tuple[int, ...] | None) -> Images | str:
-    """The pixels (C, H, W) of a picture, of the shape expected if there is one; or why there are none."""
-    from PIL import Image
+def pixel_digests(pixels: Images) -> npt.NDArray[np.uint8]:
+    """The digest of each picture, uint8 (N, 16)."""
+    joined = b"".join(hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pixels)
+    return np.frombuffer(joined, np.uint8).reshape(-1, 16)
 
+
+def _checksum(sums: npt.NDArray[np.float64], digests: npt.NDArray[np.uint8]) -> str:
+    return hashlib.sha256(sums.tobytes() + digests.tobytes()).hexdigest()
+
+
+def _entry(path: Path, kind: str) -> Entry:
+    """What a path of the cache is; unreadable ones count as nothing, used long ago."""
+    name, pictures, size, used = path.stem, 0, 0, 0.0
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        if kind == PIXELS:
+            size = sum(child.stat().st_size for child in path.iterdir())
+            used = (path / "entry.json").stat().st_mtime
+            told = json.loads((path / "entry.json").read_text("ascii"))
+            name, pictures = str(told["name"]), int(told["pictures"])
+        else:
+            size, used, name = path.stat().st_size, path.stat().st_mtime, path.stem.rsplit("-", 1)[0]
+    return Entry(path, kind, name, pictures, size, used)
+
+
+def _make_shared(path: Path) -> None:
+    """Make a folder that another process may be making at the same time."""
+    with suppress(FileExistsError):
+        make_folder(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _make_room(size: int) -> None:
+    """Remove the entries used longest ago until some bytes more stay below the limit."""
+    found = entries()
+    excess = sum(entry.size for entry in found) + size - cache_limit()
+    for entry in reversed(found):
+        if excess <= 0:
+            return
+        if _removed(entry.path):
+            excess -= entry.size
+
+
+def _removed(path: Path) -> bool:
+    """Remove an entry. It is renamed first, so that nobody finds half of it."""
+    doomed = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
-        with Image.open(io.BytesIO(blob), formats=FORMATS) as image:
-            found = (_CHANNELS.get(image.mode, 0), image.height, image.width)  # from the header, before decoding
-            if not found[0] or image.height * image.width > _PIXELS or found != (shape or found):
-                return f"{image.height} × {image.width} pixels of {image.mode}, not like the others, grey or RGB"
-            array = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        return (str(error) or type(error).__name__) if blob else "no bytes"
-    return array[None] if array.ndim == 2 else np.moveaxis(array, 2, 0)
+        remove(doomed)
+        os.rename(path, doomed)
+        remove(doomed)
+    except OSError:
+        return False
+    return True
 
 
-def _undecodable(problems: dict[int, str], name: str) -> DataError:
-    row, reason = next(iter(problems.items()))
-    message = f"{len(problems)} of the {name} pictures cannot be decoded; first: row {row} ({reason[:100]!r})"
-    return DataError("D014", message, "copy or write the file again")
+def _remove_stale(folder: Path, seconds: float) -> None:
+    """Remove what was left half made by processes that seem dead and did not touch it for some time.
+
+    The time is for processes in other containers, whose numbers mean nothing here.
+    """
+    for path in folder.glob(".tmp-*"):
+        owner = _TEMPORARY.match(path.name)
+        with suppress(OSError):
+            if owner and not _alive(int(owner[1])) and path.stat().st_mtime < time.time() - seconds:
+                remove(path)
 
 
-def _content(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256(_VERSION)
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:32]
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True

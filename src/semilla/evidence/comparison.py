@@ -88,7 +88,7 @@ class Row:
         return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else float("nan")
 
 
-def compare(
+def run_jobs(
     jobs: Sequence[Job], workers: int | None = None, progress: TextIO | None = sys.stderr, title: str = "fits"
 ) -> list[Outcome]:
     """Make all fits; the outcomes in the order of the jobs.
@@ -127,16 +127,16 @@ def _end_with_parent() -> None:
 
 def run_job(job: Job) -> Outcome:
     """Make one fit in this process."""
-    from semilla.fitting import train
+    from semilla.fitting import fit
 
     part = job.options.get("evaluate_on", "test")
-    result = train(method=job.method, seed=job.seed, threads=1, **job.options)
+    result = fit(**{"threads": 1, **job.options, "method": job.method, "seed": job.seed})
     key = f"{part}/accuracy"
     curve = [(line["step"], line[key]) for line in result.history if key in line]
-    return Outcome(job, result.scores[key], curve, _share_used(result.history), result.seconds, result.warnings)
+    return Outcome(job, result.scores[key], curve, share_used(result.history), result.seconds, result.warnings)
 
 
-def _share_used(history: Sequence[dict[str, Any]]) -> float | None:
+def share_used(history: Sequence[dict[str, Any]]) -> float | None:
     """Over all steps alike: a line of the log is the mean of the steps since the line before."""
     lines = [line for line in history if "used" in line]
     steps = np.diff([0, *(line["step"] for line in lines)])

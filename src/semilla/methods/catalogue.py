@@ -6,9 +6,11 @@ its class.
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from dataclasses import dataclass, field
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 from semilla.config import Parameter, nearest
@@ -17,7 +19,7 @@ from semilla.errors import UsageError
 if TYPE_CHECKING:
     from semilla.contract import Method
 
-VIEWS = ("none", "weak", "strong", "lecture")
+VIEWS = ("none", "weak", "strong", "lecture", "drop", "swap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Entry:
         memory: what it remembers between steps.
         tasks: the kinds of label it is defined for.
         hyperparameters: by name.
+        own: the class itself, for a method that does not come with semilla.
     """
 
     name: str
@@ -45,14 +48,17 @@ class Entry:
     memory: str
     tasks: tuple[str, ...] = ("classes", "ctc", "attention")
     hyperparameters: dict[str, Parameter] = field(default_factory=dict)
+    own: type[Method] | None = None
 
     @property
     def file(self) -> str:
-        """The method's file inside the package."""
-        return f"semilla/methods/{self.name}.py"
+        """The method's file inside the package, or the module of a method of your own."""
+        return f"semilla/methods/{self.name}.py" if self.own is None else self.own.__module__
 
     def load(self) -> type[Method]:
         """The class; imports PyTorch."""
+        if self.own is not None:
+            return self.own
         method: type[Method] = getattr(import_module(f"semilla.methods.{self.name}"), self.class_name)
         return method
 
@@ -208,12 +214,69 @@ METHODS: dict[str, Entry] = {
 }
 
 
-def find(name: str) -> Entry:
-    """The entry of that name.
+PLUGGED: dict[str, Entry] = {}
+"""Methods that `plug_in` found."""
+
+
+def find(method: str | type[Method]) -> Entry:
+    """The entry of that name; of a class of your own, an entry made from its signature and docstring.
+
+    A name that is not in the catalogue is looked for among the modules given to `plug_in` and the installed packages
+    that offer it under the entry point group ``semilla.methods``. Nothing else is ever imported.
 
     Raises:
-        UsageError: there is none; names the nearest.
+        UsageError: U001, there is none; names the nearest.
     """
-    if name not in METHODS:
-        raise UsageError("U001", f"unknown method {name!r}", nearest(name, METHODS))
-    return METHODS[name]
+    if isinstance(method, type):
+        return entry_of(method)
+    if method in METHODS:
+        return METHODS[method]
+    if method in PLUGGED:
+        return PLUGGED[method]
+    for point in metadata.entry_points(group="semilla.methods", name=method):
+        return entry_of(point.load(), method)
+    raise UsageError("U001", f"unknown method {method!r}", nearest(method, [*METHODS, *PLUGGED]))
+
+
+def plug_in(module: str) -> list[str]:
+    """Import a module and offer the methods it defines, each under its class name in small letters.
+
+    The module's code runs: name only what you trust.
+
+    Raises:
+        UsageError: U021, there is no such module, or it defines no method.
+    """
+    from semilla.contract import Method
+
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        fix = "give a module that Python finds, such as my_methods for my_methods.py on PYTHONPATH"
+        raise UsageError("U021", f"no module {error.name!r} to plug in", fix) from error
+    own = [value for value in vars(found).values() if isinstance(value, type) and value.__module__ == module]
+    entries = [entry_of(value) for value in own if issubclass(value, Method)]
+    if not entries:
+        raise UsageError("U021", f"module {module!r} defines no Method", "derive a class from semilla.contract.Method")
+    PLUGGED.update({entry.name: entry for entry in entries})
+    return [entry.name for entry in entries]
+
+
+def entry_of(method: type[Method], name: str = "") -> Entry:
+    """A catalogue entry for a class that is not in the catalogue."""
+    parameters = list(inspect.signature(method.__init__).parameters.values())[2:]  # after self and info
+    return Entry(
+        name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", method.__name__).lower(),
+        title=(inspect.getdoc(method) or method.__name__).splitlines()[0],
+        class_name=method.__name__,
+        paper="",
+        equations=(),
+        views="as the class declares",
+        memory="as the class declares",
+        tasks=tuple(sorted(method.tasks)),
+        hyperparameters={
+            each.name: Parameter("", each.default, optional=each.default is None)
+            for each in parameters
+            if each.default is not each.empty
+        },
+        own=method,
+    )

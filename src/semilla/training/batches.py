@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,13 @@ from torch import Tensor
 
 from semilla.config import Settings
 from semilla.contract import Batch, Method, View
-from semilla.data.dataset import Split
+from semilla.data.dataset import Inputs, Split
 from semilla.data.order import Order
+from semilla.data.rows import Rows
 from semilla.randomness import stream_word, uniform
+
+RESIDENT = 4 * 2**30
+"""Bytes of a pool that is kept on the device as a whole; a larger one is gathered batch by batch."""
 
 
 class Views(Protocol):
@@ -41,7 +46,8 @@ class _Wanted:
 class Batches:
     """The endless sequence of batches of a run.
 
-    All examples lie on the device once; a batch is gathered there by index and augmented as a whole. Example s in its
+    A batch is gathered by index and augmented as a whole on the device. A pool of up to `RESIDENT` bytes lies there
+    from the beginning; of a larger one the next step's rows are read while this step is computed. Example s in its
     k-th pass over the pool gets the draws of (seed, view, k, s), so a view does not depend on the batch around it.
 
     Args:
@@ -56,25 +62,33 @@ class Batches:
         assert settings.labeled_batch is not None
         assert settings.unlabeled_batch is not None
         self._seed, self._views = settings.seed, views
-        self._labeled = torch.from_numpy(np.ascontiguousarray(split.labeled.inputs)).to(device)
+        self._labeled, self._unlabeled = _placed(split.labeled.inputs, device), _placed(split.unlabeled, device)
         self._targets = torch.from_numpy(split.labeled.labels).to(device)
-        self._unlabeled = torch.from_numpy(np.ascontiguousarray(split.unlabeled)).to(device)
-        self._labeled_order = Order(self._seed, "labeled order", len(self._labeled))
-        self._unlabeled_order = Order(self._seed, "unlabeled order", max(1, len(self._unlabeled)))
+        self._labeled_order = Order(self._seed, "labeled order", len(split.labeled))
+        self._unlabeled_order = Order(self._seed, "unlabeled order", max(1, len(split.unlabeled)))
         self._sizes = settings.labeled_batch, settings.unlabeled_batch if method.unlabeled_views else 0
         self._names = method.labeled_views, method.unlabeled_views
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
-        (x_size, u_size), (x_views, u_views) = self._sizes, self._names
-        x_epoch, x_rows = self._labeled_order.rows(step * x_size, x_size)
-        u_epoch, u_rows = self._unlabeled_order.rows(step * u_size, u_size)
+        x_views, u_views = self._names
+        x_epoch, x_rows, u_epoch, u_rows = self._rows(step)
         x_index, u_index = (torch.from_numpy(rows).to(self._targets.device) for rows in (x_rows, u_rows))
-        x_inputs, u_inputs = self._labeled[x_index], self._unlabeled[u_index]
+        x_inputs, u_inputs = self._labeled.gather(x_rows, x_index), self._unlabeled.gather(u_rows, u_index)
+        if isinstance(self._labeled, _Streamed) or isinstance(self._unlabeled, _Streamed):
+            _, x_next, _, u_next = self._rows(step + 1)
+            self._labeled.expect(x_next)
+            self._unlabeled.expect(u_next)
         x = [_Wanted(name, f"labeled view {k}", x_epoch, x_rows, x_inputs) for k, name in enumerate(x_views)]
         u = [_Wanted(name, f"unlabeled view {k}", u_epoch, u_rows, u_inputs) for k, name in enumerate(u_views)]
         made = self._make([*x, *u])
         return Batch(tuple(made[: len(x)]), self._targets[x_index], tuple(made[len(x) :]), x_index, u_index)
+
+    def _rows(self, step: int) -> tuple[npt.NDArray[np.int64], ...]:
+        """Epoch and row of each labeled, then of each unlabeled example of a step."""
+        x_size, u_size = self._sizes
+        labeled = self._labeled_order.rows(step * x_size, x_size)
+        return *labeled, *self._unlabeled_order.rows(step * u_size, u_size)
 
     def _make(self, wanted: list[_Wanted]) -> list[View]:
         """All views, those of one name in one call: for small pictures the cost of a view is in the calls."""
@@ -92,3 +106,38 @@ class Batches:
             parts = self._views(name, inputs, draws).split([sizes[place] for place in places])
             made.update(zip(places, parts, strict=True))
         return [made[place] for place in range(len(wanted))]
+
+
+class _Resident:
+    """A pool that lies on the device."""
+
+    def __init__(self, inputs: Inputs, device: torch.device) -> None:
+        self._pool = torch.from_numpy(np.ascontiguousarray(inputs[:])).to(device)
+
+    def gather(self, rows: npt.NDArray[np.int64], index: Tensor) -> Tensor:
+        return self._pool[index]
+
+    def expect(self, rows: npt.NDArray[np.int64]) -> None:
+        """There is nothing to prepare."""
+
+
+class _Streamed:
+    """A pool that is read batch by batch, one batch ahead in a thread of its own."""
+
+    def __init__(self, inputs: Inputs, device: torch.device) -> None:
+        self._inputs, self._device = inputs, device
+        self._reader = ThreadPoolExecutor(1)
+        self._coming: tuple[bytes, Future[npt.NDArray[Any]]] | None = None
+
+    def gather(self, rows: npt.NDArray[np.int64], index: Tensor) -> Tensor:
+        expected, self._coming = self._coming, None
+        found = expected[1].result() if expected and expected[0] == rows.tobytes() else self._inputs[rows]
+        return torch.from_numpy(np.ascontiguousarray(found)).to(self._device)
+
+    def expect(self, rows: npt.NDArray[np.int64]) -> None:
+        self._coming = rows.tobytes(), self._reader.submit(self._inputs.__getitem__, rows)
+
+
+def _placed(inputs: Inputs, device: torch.device) -> _Resident | _Streamed:
+    large = isinstance(inputs, Rows) and inputs.nbytes > RESIDENT
+    return (_Streamed if large else _Resident)(inputs, device)

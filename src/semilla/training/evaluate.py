@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from semilla.contract import Net, Output, Task
-from semilla.data.dataset import Examples
+from semilla.data.dataset import Examples, Inputs
 from semilla.parts.forward import training_mode
 from semilla.training.batches import Views
 
@@ -22,7 +20,7 @@ BATCH = 512
 
 
 @torch.no_grad()
-def outputs(net: Net, views: Views, inputs: npt.NDArray[Any], device: torch.device) -> Iterator[Output]:
+def outputs(net: Net, views: Views, inputs: Inputs, device: torch.device) -> Iterator[Output]:
     """What the network says of the plain, unaugmented examples, batch after batch."""
     with training_mode(net, False):
         for start in range(0, len(inputs), BATCH):
@@ -40,6 +38,7 @@ class Evaluation:
         task: scores the guesses.
         views: prepares the inputs.
         device: where the network lies.
+        threshold: the confidence from which the method uses a guess, or None.
     """
 
     name: str
@@ -47,12 +46,24 @@ class Evaluation:
     task: Task
     views: Views
     device: torch.device
+    threshold: float | None = None
 
     def scores(self, net: Net) -> dict[str, float]:
-        """The task's metrics, each under ``<name>/<metric>``."""
+        """The task's metrics, each under ``<name>/<metric>``.
+
+        For a method with a threshold also ``kept``, the share of guesses it would use, and the first metric over those
+        alone: what the pseudo-labels may be worth. It is left out where none is kept.
+        """
         read = outputs(net, self.views, self.examples.inputs, self.device)
-        guess = stack_targets([self.task.guess(output).target.cpu() for output in read])
-        metrics = self.task.metrics(guess, torch.from_numpy(self.examples.labels))
+        guesses = [self.task.guess(output) for output in read]
+        guess, truth = stack_targets([each.target.cpu() for each in guesses]), torch.from_numpy(self.examples.labels)
+        metrics = self.task.metrics(guess, truth)
+        if self.threshold is not None:
+            kept = torch.cat([each.confidence.cpu() for each in guesses]) >= self.threshold
+            metrics["kept"] = kept.double().mean().item()
+            if kept.any():
+                headline, value = next(iter(self.task.metrics(guess[kept], truth[kept]).items()))
+                metrics[f"kept_{headline}"] = value
         return {f"{self.name}/{metric}": value for metric, value in metrics.items()}
 
 

@@ -3,19 +3,110 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from semilla.config import Settings
+from semilla import files
+from semilla.config import OWN_NETWORKS, TIMM, Settings, timm_models
 from semilla.data.dataset import Dataset, Split
-from semilla.errors import DataError
+from semilla.errors import DataError, UsageError
 from semilla.networks import MLP, SmallCNN, WideResNet
+from semilla.networks import weights as weight_files
+from semilla.networks.timm_backbone import TimmBackbone, download, pretraining
+from semilla.networks.weights import HUB, Weights
 from semilla.training.devices import available_cores, choose_device, choose_precision
 
-SGD_RATE, ADAMW_RATE = 0.03, 2e-3
-STEPS_CPU, STEPS_GPU = 2_000, 30_000
+RATES = {"sgd": 0.03, "adamw": 2e-3}
+FINE_TUNING_RATES = {"sgd": 3e-3, "adamw": 3e-4}
+STEPS_CPU, STEPS_GPU = 600, 30_000
+FINE_TUNING = 4
+"""Pretrained networks get one step in so many."""
+LAYER_DECAY = 0.75
+DEFAULT_PRETRAINED = f"{TIMM}resnet18"
+SMALL_SIDE = 64
+"""Pixels up to which the networks of the papers are meant, and their batches."""
+WIDTHS = {"small_cnn": 32, "wide_resnet": 2, "mlp": 128}
+
+
+def choose_size(settings: Settings) -> tuple[int | None, str]:
+    """To how many pixels a side the pictures of files are to be brought, before any is decoded, and why.
+
+    Args:
+        settings: as asked for.
+
+    Returns:
+        The pixels, or None where the pictures themselves are to decide; and the reason.
+
+    Raises:
+        UsageError: the weights asked for contradict the network, or are not there.
+        SafetyError: S021, the weights are a pickle.
+    """
+    check_weights(settings)
+    if settings.size is not None:
+        return settings.size, "as asked"
+    network = settings.network or DEFAULT_PRETRAINED
+    if settings.weights is None or not network.startswith(TIMM):
+        return None, "as the pictures are"
+    known = pretraining(network)
+    if choose_device(settings.device)[0] == "cpu" and not known["fixed"]:
+        return known["size"] // 2, f"half of pretraining's {known['size']}, at a quarter of the time: there is no GPU"
+    return known["size"], "the size of pretraining"
+
+
+def check_weights(settings: Settings) -> None:
+    """Whether the weights can be read and the network can take them; nothing is downloaded.
+
+    Raises:
+        UsageError: U062, there is no such file; U063, weights and network contradict each other.
+        SafetyError: S021, the weights are a pickle.
+    """
+    if settings.weights is None:
+        return
+    if settings.weights == HUB:
+        if settings.network in OWN_NETWORKS:
+            message = f"weights=hub is for timm's models, and {settings.network} is none"
+            raise UsageError("U063", message, "set network to a timm model, such as resnet18")
+        return
+    weight_files.find(settings.weights)
+    if settings.network is None:
+        raise UsageError("U063", f"weights {settings.weights!r} of which network?", "set network as well")
+
+
+def check_size(settings: Settings, dataset: Dataset) -> None:
+    """Refuse a size that was asked for and did not come about.
+
+    Raises:
+        DataError: D113.
+    """
+    shape = tuple(dataset.inputs.shape[2:])
+    if settings.size is not None and shape != (settings.size, settings.size):
+        found = f"pictures of {shape[0]} × {shape[1]} pixels in arrays" if shape else "feature vectors"
+        fix = "give pictures as files, bring the arrays to that size yourself, or leave size out"
+        raise DataError("D113", f"size={settings.size}, but {dataset.name} has {found}, which are not resized", fix)
+
+
+def normalisation(settings: Settings, channels: int) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation of each channel that pretrained weights expect, in [0, 1] units; None to take the data's.
+
+    Args:
+        settings: filled in.
+        channels: of the pictures. Grey ones get the average of what is meant for three channels.
+    """
+    if settings.weights is None or settings.network == "mlp":
+        return None
+    card = Path(settings.weights).with_name("model.json")
+    if settings.weights != HUB and card.is_file():  # a model of semilla's: as it was trained
+        inputs = files.read_json(card).get("inputs", {})
+        if len(inputs.get("mean", ())) == channels:
+            return list(inputs["mean"]), list(inputs["std"])
+    if not (settings.network or "").startswith(TIMM):
+        return None
+    known = pretraining(settings.network or "")
+    mean, std = known["mean"], known["std"]
+    return (mean, std) if channels == len(mean) else ([sum(mean) / len(mean)], [sum(std) / len(std)])
 
 
 def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settings, dict[str, str]]:
@@ -23,7 +114,12 @@ def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settin
 
     Returns:
         The settings without a None that matters, and for each one filled in the reason.
+
+    Raises:
+        DataError: D113, a size was asked for that these data do not have and cannot be brought to.
+        UsageError: as `check_weights`.
     """
+    check_weights(settings)
     chosen: dict[str, Any] = {}
     reasons: dict[str, str] = {}
 
@@ -36,14 +132,26 @@ def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settin
     device = fill("device", *choose_device(settings.device))
     chosen["device"] = device
     fill("precision", *choose_precision(settings.precision, device))
-    fill("threads", available_cores(), "the cores this process may use")
-    network = fill("network", *_network(dataset, device))
-    fill("width", {"small_cnn": 32, "wide_resnet": 2, "mlp": 128}[network], network)
-    steps = fill("steps", STEPS_CPU if device == "cpu" else STEPS_GPU, f"default budget on {device}")
+    small = dataset.kind == "vectors" or _side(dataset) <= 16
+    cores = (1, "several would wait for one another on so little work"), (available_cores(), "the cores it may use")
+    fill("threads", *cores[0 if small else 1])
+    network, tuned = fill("network", *_network(settings, dataset, device)), settings.weights is not None
+    if network.startswith(TIMM):
+        chosen["width"] = None  # such a network has its own
+    else:
+        fill("width", WIDTHS[network], network)
+    _size(settings, dataset, fill)
+    steps = fill("steps", *_steps(device, tuned))
     labeled, unlabeled = len(split.labeled.labels), len(split.unlabeled)
-    batch = fill("labeled_batch", min(64, labeled), f"64, or all {labeled} labeled examples")
+    batch = fill("labeled_batch", *_labeled_batch(dataset, device, labeled))
     fill("unlabeled_batch", max(1, min(2 * batch, unlabeled)), "twice the labeled batch")
-    fill("learning_rate", ADAMW_RATE if settings.optimizer == "adamw" else SGD_RATE, settings.optimizer)
+    optimizer = fill("optimizer", *(("adamw", "pretrained weights") if tuned else ("sgd", "as in the papers")))
+    if tuned:
+        fill("learning_rate", FINE_TUNING_RATES[optimizer], f"{optimizer}, to refine pretrained weights")
+        fill("layer_decay", LAYER_DECAY, "pretrained layers near the input are general and change least")
+        reasons["weights"] = _classifier(settings, network, len(dataset.classes))
+    else:
+        fill("learning_rate", RATES[optimizer], optimizer)
     horizon = max(2, min(1000, steps // 10))
     fill("ema_decay", 1 - 1 / horizon, f"averages about the last {horizon} steps: a tenth of the run, 1,000 at most")
     fill("evaluate_every", max(1, steps // 20), "20 times in a run")
@@ -53,35 +161,46 @@ def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settin
 
 
 def build_network(settings: Settings, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]:
-    """The network and the arguments that build it again.
+    """The network and the arguments that build it again, with the weights it starts from if it does not start anew.
 
     Raises:
         DataError: D112, the network does not take this kind of data.
+        UsageError: U060 or U061, it is one of timm's and cannot be built, or not for pictures of this size.
+        StateError: C060 or C061, the weights are damaged or are another network's.
+        ResourceError: R060, weights cannot be downloaded.
     """
-    arguments: dict[str, Any] = {"classes": len(dataset.classes)}
     if (settings.network == "mlp") != (dataset.kind == "vectors"):
-        fix = "network=mlp" if dataset.kind == "vectors" else "network=small_cnn or wide_resnet"
+        fix = "network=mlp" if dataset.kind == "vectors" else "network=small_cnn or wide_resnet, or a timm model"
         raise DataError("D112", f"network {settings.network} does not read {dataset.kind}", f"set {fix}")
-    if settings.network == "mlp":
-        arguments |= {"inputs": dataset.inputs.shape[1], "width": settings.width}
-    elif settings.network == "wide_resnet":
-        arguments |= {"channels": dataset.inputs.shape[1], "widen": settings.width}
-    else:
-        arguments |= {
-            "channels": dataset.inputs.shape[1],
-            "size": list(dataset.inputs.shape[2:]),
-            "width": settings.width,
-        }
-    spec = {"name": settings.network, **arguments}
-    return network_from(spec), spec
+    spec = _spec(settings, dataset)
+    weights = None
+    if settings.weights is not None:
+        weights = download(spec["name"]) if settings.weights == HUB else weight_files.read(settings.weights)
+    net = network_from(spec, weights)
+    if isinstance(net, TimmBackbone):
+        net.probe(dataset.inputs.shape[1:])
+    if weights is not None:
+        spec["weights"] = {"file": weights.name, "sha256": weights.sha256}
+    return net, spec
 
 
-def network_from(spec: dict[str, Any]) -> nn.Module:
-    """A network from what `build_network` wrote down."""
+def network_from(spec: dict[str, Any], weights: Weights | None = None) -> nn.Module:
+    """A network from what `build_network` wrote down.
+
+    Args:
+        spec: its name and arguments.
+        weights: what to start from instead of random weights.
+    """
     kinds: dict[str, type[nn.Module]] = {"mlp": MLP, "small_cnn": SmallCNN, "wide_resnet": WideResNet}
     arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
+    arguments.pop("weights", None)
+    if spec["name"].startswith(TIMM):
+        return TimmBackbone(**arguments, weights=weights)
     name: str = arguments.pop("name")
-    return kinds[name](**arguments)
+    net = kinds[name](**arguments)
+    if weights is not None:
+        weight_files.load(net, weights, "classifier")
+    return net
 
 
 def memory_format(net: nn.Module, device: str) -> nn.Module:
@@ -92,12 +211,66 @@ def memory_format(net: nn.Module, device: str) -> nn.Module:
     return net
 
 
-def _network(dataset: Dataset, device: str) -> tuple[str, str]:
+def _spec(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    """The network's name and arguments as JSON values."""
+    assert settings.network is not None
+    spec: dict[str, Any] = {"name": settings.network, "classes": len(dataset.classes)}
+    channels, *size = dataset.inputs.shape[1:]
+    if settings.network == "mlp":
+        return spec | {"inputs": channels, "width": settings.width}
+    if settings.network == "wide_resnet":
+        return spec | {"channels": channels, "widen": settings.width}
+    if settings.network == "small_cnn":
+        return spec | {"channels": channels, "size": size, "width": settings.width}
+    return spec | {"channels": channels, "size": size}
+
+
+def _network(settings: Settings, dataset: Dataset, device: str) -> tuple[str, str]:
     if dataset.kind == "vectors":
         return "mlp", "feature vectors"
-    if device == "cpu" or _side(dataset) <= 16:
-        return "small_cnn", f"{_side(dataset)}-pixel pictures on {device}"
+    side = _side(dataset)
+    if settings.weights is not None:
+        return DEFAULT_PRETRAINED, "has published weights and is small"
+    if device == "cpu" or side <= 16:
+        return "small_cnn", f"{side}-pixel pictures on {device}"
+    if side > SMALL_SIDE and timm_models():
+        return f"{TIMM}resnet18", f"{side}-pixel pictures on a GPU"
     return "wide_resnet", "the papers' network, on a GPU"
+
+
+def _size(settings: Settings, dataset: Dataset, fill: Any) -> None:
+    """Keep the size that was chosen for files, where it came about."""
+    check_size(settings, dataset)
+    size, reason = choose_size(settings)
+    if size is not None and dataset.inputs.shape[2:] == (size, size):
+        fill("size", size, reason)
+
+
+def _steps(device: str, tuned: bool) -> tuple[int, str]:
+    steps = STEPS_CPU if device == "cpu" else STEPS_GPU
+    if tuned:
+        return steps // FINE_TUNING, f"default budget on {device} from pretrained weights"
+    return steps, f"default budget on {device}"
+
+
+def _labeled_batch(dataset: Dataset, device: str, labeled: int) -> tuple[int, str]:
+    side = _side(dataset)
+    if side <= SMALL_SIDE:
+        return min(64, labeled), f"64, or all {labeled} labeled examples"
+    most = 8 if device == "cpu" else 32
+    return min(most, labeled), f"{side}-pixel pictures on {device}: fewer at a time need less memory"
+
+
+def _classifier(settings: Settings, network: str, classes: int) -> str:
+    """Whether the classifier starts from the weights too."""
+    if settings.weights == HUB:
+        there = pretraining(network)["classes"]
+    else:
+        name = pretraining(network)["classifier"] if network.startswith(TIMM) else "classifier"
+        there = weight_files.classes_of(weight_files.shapes(settings.weights or ""), str(name))
+    if there == classes:
+        return f"the classifier's too, of {classes} classes"
+    return f"but the classifier starts anew: {classes} classes here, {there or 'none'} in the weights"
 
 
 def _side(dataset: Dataset) -> int:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any, TextIO, TypeAlias
 
 from tqdm import tqdm
+
+Watcher: TypeAlias = Callable[[int, int, dict[str, float]], object]
+"""Called now and then with the steps made, the steps of the whole run, and the latest means of the log."""
 
 QUIET_SECONDS = 10.0
 """Without a terminal: seconds between two lines."""
@@ -18,11 +22,13 @@ class Progress:
     Args:
         title: what is being trained.
         steps: steps of the whole run.
-        stream: where to write; None writes nothing.
+        stream: where to write, or a function to call instead; None does neither.
     """
 
-    def __init__(self, title: str, steps: int, stream: TextIO | None = sys.stderr) -> None:
-        self.title, self.steps, self._stream = title, steps, stream
+    def __init__(self, title: str, steps: int, stream: TextIO | Watcher | None = sys.stderr) -> None:
+        self.title, self.steps = title, steps
+        self._watcher = stream if callable(stream) else None
+        self._stream = None if callable(stream) else stream
         self._bar: Any = None
         self.begin(0)
 
@@ -37,6 +43,8 @@ class Progress:
     def update(self, done: int, values: dict[str, Any]) -> None:
         """Show how far the run is, with the latest means of the log."""
         shown = {name: value for name, value in values.items() if isinstance(value, float)}
+        if self._watcher is not None:
+            self._watcher(done, self.steps, shown)
         if self._bar is not None:
             self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
             self._bar.update(done - self._bar.n)

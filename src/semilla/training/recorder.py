@@ -116,7 +116,10 @@ class Recorder:
                 raise StateError("C014", f"{METRICS} is shorter than the checkpoint says", "restore it from a copy")
             with path.open("r+b") as log:
                 log.truncate(size)
-            self.lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            try:
+                self.lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            except ValueError as error:
+                raise StateError("C014", f"{METRICS} is damaged: {error}", "restore it from a copy") from error
 
     def _append(self, name: str, line: dict[str, Any], point: str) -> None:
         if self.folder is None:

@@ -1,0 +1,51 @@
+"""Options that say what the data are: the same words for every command that reads some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--unlabeled", "--unlabelled", metavar="PATH", help="A folder or file with more unlabeled examples."),
+    click.option("--test", metavar="PATH", help="A folder or file with labeled examples to test on."),
+    click.option("--holdout", type=float, help="Keep labels back for testing: a share below 1, or a number."),
+    click.option(
+        "--path-col", "--path-column", "path_column", metavar="NAME", help="The list column that names the pictures."
+    ),
+    click.option(
+        "--label-col", "--label-column", "label_column", metavar="NAME", help="The column that holds the labels."
+    ),
+    click.option(
+        "--group-col", "--group-column", "group_column", metavar="NAME", help="The column of what belongs together."
+    ),
+    click.option("--categorical", multiple=True, metavar="NAME", help="A number that is a category. Repeatable."),
+    click.option(
+        "--impute", type=click.Choice(["median", "mean", "most_frequent"]), help="Fill empty cells of a table."
+    ),
+    click.option("--size", type=click.IntRange(8, 4096), help="Pixels of each side.  [default: from the pictures]"),
+    click.option(
+        "--resize", type=click.Choice(["squash", "pad", "crop"]), help="How pictures of another shape get there."
+    ),
+    click.option("--flip/--no-flip", default=None, help="Whether a mirrored picture means the same."),
+    click.option(
+        "--on-bad-file", type=click.Choice(["error", "skip"]), help="What to do about labeled pictures nobody can read."
+    ),
+    click.option("--allow-leak", is_flag=True, default=None, help="Accept test pictures that are also trained on."),
+    click.option("--follow-links", is_flag=True, default=None, help="Follow links that lead out of the data folder."),
+    click.option("--max-pixels", type=int, help="The largest picture that is opened.  [default: 64,000,000]"),
+)
+
+
+def data_options(command: Command) -> Command:
+    """Add the options; the command gets them as keywords, None where they were not given."""
+    return reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), command)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {key: value for key, value in options.items() if value is not None and value != ()}

@@ -1,0 +1,122 @@
+"""``semilla.compare``: several methods on the same label draws, with intervals over the draws.
+
+It does not import PyTorch: the worker processes do.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TextIO
+
+from semilla import files
+from semilla.errors import StateError, UsageError
+from semilla.evidence.comparison import Job, Outcome, Row, as_json, format_rows, run_jobs, summarise
+from semilla.methods import METHODS, find
+
+BASELINE = "supervised"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison gives back.
+
+    Attributes:
+        rows: one for each method: scores of the draws, gain over the baseline with its interval.
+        outcomes: every fit.
+        folder: where the fits, ``compare.json`` and ``accuracy.png`` are, or None.
+        seconds: wall-clock time of it all.
+    """
+
+    rows: list[Row]
+    outcomes: list[Outcome]
+    folder: Path | None
+    seconds: float
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values."""
+        versions = {name: metadata.version(name) for name in ("torch", "numpy")}
+        return {"rows": as_json(self.rows), "seconds": round(self.seconds, 1), "versions": versions}
+
+    def lines(self) -> list[str]:
+        """The table, and one of three words for each method."""
+        return [*format_rows(self.rows), "", *(f"{row.method}: {_word(row)}" for row in self.rows if row.gain)]
+
+
+def compare(
+    data: Any = "digits",
+    methods: Sequence[str] = (),
+    *,
+    labels: int | None = None,
+    draws: int = 3,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    progress: TextIO | None = None,
+    title: str = "",
+    **changes: Any,
+) -> Comparison:
+    """Train several methods and the supervised baseline on the same draws.
+
+    Args:
+        data: as for `semilla.train`.
+        methods: names; none stands for all. Supervised always takes part.
+        labels: labeled examples in all, drawn anew for each draw; None uses every label there is, and then the draws
+            differ in the initial weights and the order only.
+        draws: how many, seeds 0 to draws − 1.
+        out: folder for the fits, the figure and ``compare.json``; None keeps nothing.
+        workers: processes side by side; None takes the cores there are.
+        progress: where the bar goes; None shows none.
+        title: of the figure.
+        **changes: as for `semilla.train`.
+
+    Raises:
+        SemillaError: a condition that can be mended; says how.
+    """
+    if draws < 1:
+        raise UsageError("U006", f"draws = {draws} is out of range", "give 1 or more; an interval needs 2")
+    names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else list(METHODS)
+    folder = None if out is None else Path(out)
+    if folder is not None and (folder / "fits").exists():
+        raise StateError("C001", f"{str(folder)!r} holds fits already", "name another folder with --out")
+    began = time.monotonic()
+    options = {"data": data, "labels": labels, "out": None if out is None else str(out), "keep_checkpoints": False}
+    # The longest first: the last fits decide when all are done.
+    order = sorted(names, key=_cost, reverse=True)
+    jobs = [Job(name, seed, {**options, **_own(name, data, changes)}) for name in order for seed in range(draws)]
+    done = {(outcome.job.method, outcome.job.seed): outcome for outcome in run_jobs(jobs, workers, progress)}
+    outcomes = [done[name, seed] for name in names for seed in range(draws)]
+    result = Comparison(summarise(outcomes, BASELINE), outcomes, folder, time.monotonic() - began)
+    if folder is not None:
+        from semilla.reporting.curves import accuracy_figure
+
+        accuracy_figure(outcomes, folder / "accuracy.png", title or f"test accuracy over {draws} draws")
+        files.write_json(folder / "compare.json", {"labels": labels, "draws": draws, **result.summary()})
+    return result
+
+
+def _own(method: str, data: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """What of the changes a method knows: a threshold is nothing to one without."""
+    others = {name for entry in METHODS.values() for name in entry.hyperparameters} - set(find(method).hyperparameters)
+    return {key: value for key, value in changes.items() if key not in others}
+
+
+def _word(row: Row) -> str:
+    gain = row.gain
+    assert gain is not None
+    if gain.low > 0:
+        return "the unlabeled data helped"
+    return "the unlabeled data hurt" if gain.high < 0 else "cannot tell with so many draws"
+
+
+def _cost(method: str) -> int:
+    """Views in a step: what a fit's time goes with."""
+    return {"supervised": 0, "pseudo_label": 1}.get(method, 2)
+
+
+def command_for(folder: Path, fit: str) -> str:
+    """The command that scores one of the models."""
+    return f"semilla evaluate {shlex.quote(str(folder))} --fit {fit}"

@@ -1,0 +1,55 @@
+"""Some rows of a pool, gathered only when they are asked for: a split of a large set costs an index, not a copy."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from semilla.data.labels import IntArray
+
+
+class Pool(Protocol):
+    """Pictures or vectors that are gathered by index: an array, a file mapped into memory, or a decoder."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, …)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of an element."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> npt.NDArray[Any]: ...
+
+
+class Rows:
+    """A selection of a pool's rows that looks like an array where batches are gathered.
+
+    Args:
+        pool: where the rows lie.
+        index: int64 (N,) which rows, in order.
+    """
+
+    def __init__(self, pool: Pool, index: IntArray) -> None:
+        self.pool, self.index = pool, np.asarray(index, np.int64)
+        self.shape, self.dtype = (len(self.index), *pool.shape[1:]), pool.dtype
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
+        """The rows as an array."""
+        return np.asarray(self.pool[self.index[rows]])
+
+    def take(self, rows: Any) -> Rows:
+        """A selection of the selection; nothing is gathered."""
+        return Rows(self.pool, self.index[rows])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the gathered rows."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize

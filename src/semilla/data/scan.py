@@ -1,0 +1,296 @@
+"""The scan: every picture of a collection decoded once. Facts, hashes and problems are kept, pixels go to the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+
+from semilla.data.blobs import Blobs
+from semilla.data.decoding import StreamingPool, Workers, cores, fitting_kind
+from semilla.data.findings import Findings, Record
+from semilla.data.images import MAX_PIXELS, Facts, Form, Images, Unreadable, header, is_grey
+from semilla.data.labels import IntArray
+from semilla.data.store import Draft, Pool, cache_limit, fits_in_memory, open_pool, scan_file
+from semilla.errors import DataError, ResourceError
+from semilla.files import make_folder
+
+_VERSION = f"scan 1, Pillow {PIL.__version__}\n"  # raise the number when decoding changes
+_SAMPLE, _WEIGHED = 500, 8
+_SMALLEST, _LARGEST = 8, 64
+_GROUP, _GROUP_PIXELS, _GROUP_BYTES = 256, 4_000_000, 2_000_000  # of one task: pictures, decoded and encoded bytes
+_PATIENCE = 2.0  # seconds before progress is shown
+_FRESH = 50_000_000  # ns: a file changed so shortly ago may change again without its stamp telling
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a look at every picture found. N pictures.
+
+    Attributes:
+        form: the size and mode to which all were brought.
+        facts: (N,) what each file was, None where it is unreadable.
+        problems: for each unreadable row the reason.
+        sizes: int64 (N,) bytes of each file.
+        digests: (N,) SHA-256 of each file's bytes in hexadecimal, "" where it could not be read at all.
+        hashes: uint64 (N,) `semilla.data.images.difference_hashes`; 0 where the picture is unreadable.
+        pixels: uint8 (N, C, H, W), all zero where the picture is unreadable.
+        notes: what the user should know, a sentence each.
+    """
+
+    form: Form
+    facts: tuple[Facts | None, ...]
+    problems: dict[int, str]
+    sizes: IntArray
+    digests: tuple[str, ...]
+    hashes: npt.NDArray[np.uint64]
+    pixels: Pool
+    notes: tuple[str, ...] = ()
+
+
+def scan(
+    blobs: Blobs,
+    name: str,
+    form: Form | None = None,
+    progress: TextIO | None = sys.stderr,
+    max_pixels: int = MAX_PIXELS,
+    size: int | None = None,
+    resize: str = "squash",
+) -> Scan:
+    """Decode every picture, or take over from the last scan what did not change.
+
+    Args:
+        blobs: the encoded pictures.
+        name: of the collection, for messages.
+        form: to which size and mode they are brought; None chooses: the size all have if its sides are 8 to 64
+            pixels, else a square of the median shorter side within these bounds; grey if every picture is.
+        progress: where the remaining time is shown after two seconds; None shows nothing.
+        max_pixels: largest picture that is decoded.
+        size: pixels of each side where the form is chosen here; None chooses them, too.
+        resize: likewise, how pictures of another shape are brought there.
+
+    Raises:
+        ResourceError: R004, a worker process died.
+        UsageError: U030, ``SEMILLA_CACHE_LIMIT`` cannot be understood.
+    """
+    keys, fresh = _keys(blobs)
+    where = f"{_VERSION}{blobs.describe() or name}\n{form}\n{max_pixels}\n{size}\n{resize}"
+    path = scan_file(name, hashlib.sha256(where.encode(errors="surrogatepass")).hexdigest()[:16])
+    record = Record.read(path)
+    was = _matches(keys, record.keys) if record else np.full(len(blobs), -1)
+    chosen = form or _choose(blobs, record, was, max_pixels, size, resize)
+    task = _Task(blobs, name, chosen, max_pixels, progress, only_grey=form is None and chosen.channels == 1)
+    try:
+        found, pool, note = _look(task, record, was)
+    except _Colored:
+        task = replace(task, form=replace(chosen, channels=3), only_grey=False)
+        found, pool, note = _look(task, record, was)
+    if isinstance(pool, StreamingPool) or not note:  # where pixels cannot be kept, neither can this
+        keys[fresh | ~found.opened] = 0  # may change unnoticed, or could not be opened: looked at again
+        if not (record and record.form == task.form and np.array_equal(keys, record.keys)):
+            _keep(Record(task.form, keys, found, _pool_key(task.form, found)), path)
+        with suppress(OSError):
+            os.utime(path)  # the time of its last use
+    return _told(task.form, found, pool, (note,) if note else ())
+
+
+def _keep(record: Record, path: Path) -> None:
+    with suppress(OSError, ResourceError):  # without it, the next look decodes again
+        make_folder(path.parent.absolute())
+        record.save(path)
+
+
+def _told(form: Form, found: Findings, pool: Pool, notes: tuple[str, ...]) -> Scan:
+    text, opened = found.contents.tobytes().hex(), found.opened
+    digests = tuple(text[64 * row : 64 * row + 64] if opened[row] else "" for row in range(len(found)))
+    problems = dict(sorted(found.problems.items()))
+    return Scan(form, tuple(found.facts), problems, found.sizes, digests, found.hashes, pool, notes)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Task:
+    """What is to be decoded, and to what."""
+
+    blobs: Blobs
+    name: str
+    form: Form
+    max_pixels: int
+    progress: TextIO | None
+    only_grey: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.blobs), self.form.channels, self.form.height, self.form.width
+
+
+class _Colored(Exception):
+    """A picture has color, though those looked at when the form was chosen had none."""
+
+
+def _look(task: _Task, record: Record | None, was: IntArray) -> tuple[Findings, Pool, str]:
+    """Findings, pixels and a note, from the record and the store as far as they go.
+
+    Args:
+        task: what is to be decoded.
+        record: of the last look, or None.
+        was: (N,) the row each picture had there, −1 where it is new.
+    """
+    found, known = Findings.blank(len(was), task.form.channels), np.zeros(len(was), bool)
+    if record and record.form == task.form:
+        known = was >= 0
+        found.put(np.flatnonzero(known), record.findings, was[known])
+        if known.all() and (pool := open_pool(_pool_key(task.form, found), task.shape)):
+            return found, pool, ""
+    draft, note = _draft(task)
+    if draft is None:
+        _decode(task, np.flatnonzero(~known), found, None)
+        return found, StreamingPool(task.blobs, task.form, task.max_pixels, found), note
+    try:
+        if known.any() and not (record and _copied(record, was, known, draft.pixels)):
+            known[:] = False
+        _decode(task, np.flatnonzero(~known), found, draft.pixels)
+        pool = draft.finish(_pool_key(task.form, found), found.sums, found.digests)
+        return found, pool, draft.note
+    finally:
+        draft.discard()
+
+
+def _draft(task: _Task) -> tuple[Draft | None, str]:
+    """Where the pixels go; None and the reason where they are too many to keep."""
+    size, limit = int(np.prod(task.shape, dtype=np.int64)), cache_limit()
+    told = f"{task.name}: {size / 1e9:.1f} GB of decoded pictures"
+    if size > limit:
+        return None, (
+            f"{told} exceed the cache's limit of {limit / 1e9:.1f} GB (SEMILLA_CACHE_LIMIT), so they are decoded "
+            "whenever they are needed"
+        )
+    draft = Draft(task.name, task.shape)
+    if draft.note and not fits_in_memory(size):
+        return None, f"{told} are too many for the memory and are decoded whenever they are needed ({draft.note})"
+    return draft, ""
+
+
+def _copied(record: Record, was: IntArray, known: npt.NDArray[np.bool_], pixels: Images) -> bool:
+    """Take the known pictures over from the last look's pool; False if the store has it no more."""
+    old = open_pool(record.pool, (len(record.findings), *pixels.shape[1:])) if record.pool else None
+    if old is None:
+        return False
+    for rows in np.array_split(np.flatnonzero(known), max(1, known.sum() // _GROUP)):
+        pixels[rows] = old[was[rows]]
+    return True
+
+
+def _decode(task: _Task, rows: IntArray, found: Findings, pixels: Images | None) -> None:
+    """Decode some rows into ``found``, and into ``pixels`` unless they are not kept."""
+    from tqdm import tqdm
+
+    if not len(rows):
+        return
+    mean = _mean_bytes(task.blobs, rows)
+    size = min(_GROUP, max(1, _GROUP_PIXELS // int(np.prod(task.shape[1:]))), max(1, int(_GROUP_BYTES // (mean + 1))))
+    groups = np.array_split(rows, -(-len(rows) // size))
+    bar = tqdm(
+        total=len(rows), desc=f"reading {task.name}", unit=" pictures", delay=_PATIENCE, leave=False,
+        file=task.progress, disable=task.progress is None,
+    )  # fmt: skip
+    with bar, Workers(task.blobs, task.form, task.max_pixels, fitting_kind(len(rows), mean), cores()) as workers:
+        for group, decoded, part in workers.run(groups):
+            if task.only_grey and any(facts is not None and not is_grey(facts) for facts in part.facts):
+                raise _Colored
+            found.put(group, part)
+            if pixels is not None:
+                pixels[group] = decoded
+            bar.update(len(group))
+
+
+def _mean_bytes(blobs: Blobs, rows: IntArray) -> float:
+    """About how large an encoded picture is."""
+    sizes = [0]
+    for row in _spread(len(rows), _WEIGHED):
+        with suppress(OSError, DataError):
+            sizes.append(len(blobs.read(int(rows[row]))))
+    return sum(sizes) / len(sizes)
+
+
+def _spread(size: int, count: int) -> list[int]:
+    """At most ``count`` positions, evenly spread."""
+    return sorted(set(np.linspace(0, size - 1, min(size, count)).astype(int).tolist()))
+
+
+# The form
+
+
+def _choose(blobs: Blobs, record: Record | None, was: IntArray, max_pixels: int, size: int | None, resize: str) -> Form:
+    """The form that `scan` promises, from what is known and the headers of a sample."""
+    old = record.findings.facts if record else []
+    known = {row: facts for row, place in enumerate(was.tolist()) if place >= 0 and (facts := old[place])}
+    sample = [known.get(row) or _header(blobs, row, max_pixels) for row in _spread(len(blobs), _SAMPLE)]
+    seen = [facts for facts in sample if facts is not None]
+    if not seen:
+        return Form(3, size or 32, size or 32, resize)
+    channels = 1 if all(map(is_grey, {*seen, *known.values()})) else 3
+    if size is not None:
+        return Form(channels, size, size, resize)
+    sizes = {(facts.width, facts.height)[:: -1 if facts.orientation > 4 else 1] for facts in seen}
+    if len(sizes) == 1:
+        ((width, height),) = sizes
+        if min(width, height) >= _SMALLEST and max(width, height) <= _LARGEST:
+            return Form(channels, height, width, resize)
+    middle = int(np.median([min(facts.width, facts.height) for facts in seen]))
+    side = min(max(middle, _SMALLEST), _LARGEST)
+    return Form(channels, side, side, resize)
+
+
+def _header(blobs: Blobs, row: int, max_pixels: int) -> Facts | None:
+    try:
+        return header(blobs.read(row), max_pixels)
+    except (Unreadable, DataError, OSError):
+        return None
+
+
+# What is unchanged
+
+
+def _keys(blobs: Blobs) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """For each row a hash that changes with its content, (N, 16), zero where there is none; and whether it is too
+    fresh to be trusted later.
+    """
+    keys, fresh, now = [], np.zeros(len(blobs), bool), time.time_ns()
+    for row in range(len(blobs)):
+        stamp = blobs.stamp(row)
+        try:
+            if stamp is None:
+                content = blobs.read(row)
+            else:
+                content = f"{blobs.name(row)}\0{stamp}".encode(errors="surrogatepass")
+                fresh[row] = -_FRESH < now - stamp[1] < _FRESH
+            keys.append(hashlib.blake2b(content, digest_size=16).digest())
+        except (OSError, DataError):
+            keys.append(bytes(16))
+    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16).copy(), fresh
+
+
+def _matches(keys: npt.NDArray[np.uint8], old: npt.NDArray[np.uint8]) -> IntArray:
+    """(N,) the position of each key among the old ones, −1 where it is not there or zero."""
+    if np.array_equal(keys, old) and keys.any(axis=1).all():
+        return np.arange(len(keys))
+    places = {key: place for place, key in enumerate(old.view("V16").ravel().tolist())}
+    places[bytes(16)] = -1
+    return np.array([places.get(key, -1) for key in keys.view("V16").ravel().tolist()], np.int64)
+
+
+def _pool_key(form: Form, found: Findings) -> str:
+    """The name of the pixels in the store: a hash of everything they follow from."""
+    digest = hashlib.sha256(f"{_VERSION}{form} {len(found)}\n".encode())
+    digest.update(found.contents.tobytes())
+    digest.update(found.readable.tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,133 @@
+"""Did the unlabeled data help? One of three words, on the same test examples, with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from semilla.evidence.intervals import Interval, labels_needed, paired_difference, wilson
+
+Word = Literal["helped", "hurt", "cannot tell"]
+
+USED = 0.001
+"""Share of the unlabeled draws below which they cannot have helped or hurt."""
+
+FEW = 100
+"""Test labels below which a warning is given (D060)."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A method against supervised training with the same network, budget and labels.
+
+    Attributes:
+        word: what the interval of the difference says: all above 0, all below 0, or neither.
+        method: the name of what used the unlabeled data.
+        baseline: the name of what did not.
+        n: test labels.
+        accuracy: of the method, with its interval.
+        baseline_accuracy: likewise.
+        difference: method − baseline, paired over the test examples.
+        needed: test labels at which the interval of the observed difference would leave 0 out; None where none was
+            observed.
+        used: share of the unlabeled draws that entered the loss; None for a method that does not choose.
+        level: of the intervals.
+    """
+
+    word: Word
+    method: str
+    baseline: str
+    n: int
+    accuracy: Interval
+    baseline_accuracy: Interval
+    difference: Interval
+    needed: int | None
+    used: float | None = None
+    level: float = 0.95
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        values = {name: getattr(self, name) for name in ("word", "method", "baseline", "n", "needed", "used", "level")}
+        intervals = {name: list(getattr(self, name)) for name in ("accuracy", "baseline_accuracy", "difference")}
+        return values | intervals
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Verdict:
+        """The inverse of `plain`."""
+        names = ("accuracy", "baseline_accuracy", "difference")
+        found: dict[str, Any] = {key: Interval(*value) if key in names else value for key, value in values.items()}
+        return cls(**found)
+
+    def lines(self) -> list[str]:
+        """As text: the two accuracies, the difference, and the word."""
+        width = max(len(self.method), len(self.baseline), len("difference"))
+        rows = [
+            f"  {self.baseline:<{width}}  {_percent(self.baseline_accuracy)}",
+            f"  {self.method:<{width}}  {_percent(self.accuracy)}",
+            f"  {'difference':<{width}}  {_points(self.difference)}",
+        ]
+        head = f"on {self.n:,} test labels, with 95 % intervals over their choice (over draws: semilla compare):"
+        return [head, *rows, f"verdict: {self.sentence()}"]
+
+    def sentence(self) -> str:
+        """The word, in a sentence."""
+        if self.used is not None and self.used < USED:
+            return "cannot tell: no unlabeled example was used, so none of the difference is their doing"
+        if self.word == "cannot tell":
+            more = (
+                "no difference was seen"
+                if self.needed is None
+                else f"if the difference stays as it is, about {self.needed:,} test labels settle it"
+            )
+            return f"cannot tell with this many labels whether the unlabeled data helped: {more}"
+        return f"the unlabeled data {self.word}: {_points(self.difference)} against {self.baseline} training"
+
+
+def judge(
+    method: str,
+    right: npt.NDArray[np.bool_],
+    baseline: str,
+    baseline_right: npt.NDArray[np.bool_],
+    used: float | None = None,
+) -> Verdict:
+    """Hold a method against its baseline.
+
+    It covers the choice of the test examples. It does not cover the choice of the labeled examples, the initial weights
+    or the order of training: several draws (``semilla compare``) do.
+
+    Args:
+        method: its name.
+        right: (N,) whether it is right, for each test example.
+        baseline: its name.
+        baseline_right: (N,) likewise, on the same examples.
+        used: share of the unlabeled draws that entered the loss; where it is nothing, the word is *cannot tell*.
+    """
+    difference = paired_difference(right, baseline_right)
+    word: Word = "helped" if difference.low > 0 else "hurt" if difference.high < 0 else "cannot tell"
+    if used is not None and used < USED:
+        word = "cannot tell"
+    n = len(right)
+    return Verdict(
+        word,
+        method,
+        baseline,
+        n,
+        wilson(int(right.sum()), n),
+        wilson(int(baseline_right.sum()), n),
+        difference,
+        labels_needed(right, baseline_right),
+        used,
+    )
+
+
+def _percent(share: Interval) -> str:
+    return f"{100 * share.mean:5.1f} % ({100 * share.low:.1f} … {100 * share.high:.1f})"
+
+
+def _points(difference: Interval) -> str:
+    low, high = 100 * difference.low, 100 * difference.high
+    return f"{100 * difference.mean:+5.1f} points ({low:+.1f} … {high:+.1f})".lstrip()

@@ -1,0 +1,138 @@
+"""Calibration: confidences that come true, and from which confidence on a wanted precision holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SMALLEST = 50
+"""Labels below which nothing is fitted."""
+BINS = 15
+"""Bins of the calibration error, of equal width (Guo et al. 2017)."""
+SHARES = tuple(k / 20 for k in range(20, 0, -1))
+"""Shares of accepted examples among which a threshold is sought, fixed before any label is seen."""
+
+_INVERSE_RANGE = 0.05, 20.0
+
+
+def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Probabilities (N, C) of logits divided by a temperature, in float64."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+def calibrate(logits: npt.ArrayLike, labels: npt.ArrayLike, fitted_on: str) -> dict[str, Any] | None:
+    """What a model's card says about calibration, from held-out examples.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) positions of the true classes.
+        fitted_on: the part they are of, ``development`` or ``test``.
+
+    Returns:
+        ``temperature``, by which logits are to be divided; ``fitted_on`` and ``n``; ``error``, the expected calibration
+        error before, and after with each half of the examples under the temperature of the other; ``acceptance``, what
+        `threshold` reads. None for fewer than `SMALLEST` examples.
+    """
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
+    if len(labels) < SMALLEST:
+        return None
+    right = logits.argmax(1) == labels
+    temperature = fit_temperature(logits, labels)
+    errors = [calibration_error(p.max(1), right) for p in (softmax(logits), cross_fitted(logits, labels))]
+    return {
+        "temperature": temperature,
+        "fitted_on": fitted_on,
+        "n": len(labels),
+        "error": errors,
+        "acceptance": acceptance(softmax(logits, temperature).max(1), right),
+    }
+
+
+def fit_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    """The temperature with the smallest negative log-likelihood (Guo et al. 2017, arXiv 1706.04599).
+
+    The likelihood is convex in 1/T, so its slope is halved down to the last bit. The targets are softened by one error
+    in N + 2 (Platt 1999), or examples that are all right would ask for T = 0. T stays between 0.05 and 20.
+    """
+    from scipy import optimize
+
+    centred = logits - logits.max(1, keepdims=True)
+    soft = 1 / (len(labels) + 2)
+    wanted = (1 - soft) * centred[np.arange(len(labels)), labels].mean() + soft * centred.mean()
+
+    def slope(inverse: float) -> float:
+        return float((softmax(centred, 1 / inverse) * centred).sum(1).mean() - wanted)
+
+    low, high = _INVERSE_RANGE
+    if slope(low) >= 0:
+        return 1 / low
+    if slope(high) <= 0:
+        return 1 / high
+    return float(1 / optimize.brentq(slope, low, high, xtol=1e-12, rtol=1e-12))
+
+
+def cross_fitted(logits: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Probabilities (N, C), those of each half under the temperature fitted on the other half.
+
+    So the examples that chose a temperature can show how good it is. The halves take turns within each class.
+    """
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
+    first = np.zeros(len(labels), bool)
+    first[np.argsort(labels, kind="stable")[::2]] = True
+    found = np.empty_like(logits)
+    for own, other in ((first, ~first), (~first, first)):
+        found[own] = softmax(logits[own], fit_temperature(logits[other], labels[other]))
+    return found
+
+
+def calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
+    """Expected calibration error: the mean distance of confidence and accuracy over `BINS` bins, weighted by size."""
+    confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
+    gaps = np.bincount(bins_of(confidence), confidence - right, BINS)
+    return float(np.abs(gaps).sum() / max(1, len(confidence)))
+
+
+def bins_of(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The bin of each confidence, 0 … `BINS` − 1; a bin holds its upper end."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def acceptance(confidence: npt.ArrayLike, right: npt.ArrayLike) -> list[list[float]]:
+    """For each of `SHARES`, the threshold that accepts so many: ``[threshold, accepted, right]``, falling in number.
+
+    The thresholds depend on confidences alone, so that the right ones among the accepted are plain coin tosses. They
+    are rounded up to float32, as confidences are written.
+    """
+    order = np.sort(np.asarray(confidence, np.float64))[::-1]
+    rows: list[list[float]] = []
+    for share in SHARES:
+        threshold = np.float32(order[max(0, round(share * len(order)) - 1)])
+        accepted = np.asarray(confidence, np.float32) >= threshold
+        row = [float(threshold), int(accepted.sum()), int((accepted & np.asarray(right, bool)).sum())]
+        if not rows or rows[-1] != row:
+            rows.append(row)
+    return rows
+
+
+def threshold(table: Sequence[Sequence[float]], precision: float, level: float = 0.95) -> float | None:
+    """The confidence from which examples may be accepted so that a share ``precision`` of them is right.
+
+    The lower Clopper–Pearson bound of the accepted ones' precision must reach it. As several thresholds are tried, each
+    is held to the error rate divided by their number (Geifman & El-Yaniv 2017, arXiv 1705.08500), so that the promise
+    holds for the one chosen with the confidence ``level``.
+
+    Returns:
+        The threshold that accepts the most, or None where none keeps the promise.
+    """
+    from scipy import stats
+
+    for least, accepted, right in table:  # the most accepted first
+        rate = (1 - level) / len(table)
+        if right and stats.beta.ppf(rate, right, accepted - right + 1) >= precision:
+            return float(least)
+    return None

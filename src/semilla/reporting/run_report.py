@@ -1,0 +1,234 @@
+"""The report of a run: one HTML file that says first whether the unlabeled data helped, and then shows everything.
+
+The file needs nothing but itself; beside it every figure lies as PNG, SVG and CSV.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semilla import files
+from semilla.data.dataset import Dataset
+from semilla.inference.calibration import cross_fitted
+from semilla.reporting import charts, gallery
+from semilla.reporting.class_scores import ClassRow, class_rows, confusion_matrix
+from semilla.reporting.figures import Chart, table
+from semilla.reporting.page import render
+from semilla.reporting.provenance import private, provenance
+from semilla.reporting.run_data import FitData, IntArray, Part, RunData, read_run
+from semilla.reporting.verdict import verdict_words
+
+_CODED = re.compile(r"warn\[(\w+)\]: (.*)", re.DOTALL)
+REPORT, FIGURES = "report.html", "figures"
+MAPPED = 1_500
+"""Examples on the map, at most a third of them of each part."""
+FOLDED = 30
+"""Classes up to which the tables of classes stand open."""
+
+
+def report(run: str | Path, fit: str | None = None, pictures: bool = True) -> Path:
+    """Write ``report.html`` and ``figures/`` into a run's folder.
+
+    Args:
+        run: the run's folder.
+        fit: the fit the report is to be about; None takes the one that is shipped, or the only one.
+        pictures: whether examples of the data are shown.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        StateError: no finished model, several to choose from, or a damaged file.
+        ResourceError: R001, the disk is full.
+    """
+    data = read_run(Path(run), fit)
+    shown = figures_of(data)
+    page = render("report.html", **page_values(data, shown, pictures))
+    folder = data.folder / FIGURES
+    with files.resource_errors("cannot write the report", data.folder, len(page)):
+        files.make_folder(folder.absolute())
+    for chart in shown.values():
+        chart.save(folder)
+    if rows := _scored_classes(data.model):
+        files.write_atomic(folder / "classes.csv", table(ClassRow.HEADER, [row.cells() for row in rows]))
+    files.write_atomic(data.folder / REPORT, page.encode())
+    return data.folder / REPORT
+
+
+def figures_of(run: RunData) -> dict[str, Chart]:
+    """Every figure the run has the numbers for, by name."""
+    own = run.own or run.model
+    curves = [own] if run.baseline is None or run.baseline is own else [own, run.baseline]
+    made = [
+        charts.difference_chart(run.verdict) if run.verdict else None,
+        charts.learning_chart(curves),
+        charts.pseudo_label_chart(own),
+        *_held_out_charts(run.model),
+        _pool_chart(run.model),
+        *_maps(run.model),
+    ]
+    return {chart.name: chart for chart in made if chart is not None}
+
+
+def page_values(run: RunData, shown: dict[str, Chart], pictures: bool) -> dict[str, Any]:
+    """All that the template prints."""
+    fit = run.model
+    data = fit.described.get("fit", {}).get("data", {})
+    scored = _scored_part(fit)
+    return {
+        "name": private(str(data.get("name", run.folder.name))),
+        "fit": fit.name,
+        "method": fit.method,
+        "sizes": {
+            "labeled": data.get("labeled", 0),
+            "unlabeled": data.get("unlabeled", 0),
+            "classes": len(fit.classes),
+        },
+        "verdict": verdict_words(run),
+        "charts": shown,
+        "scored": scored and scored[0],
+        "tuned_on": (fit.card.get("calibration") or {}).get("fitted_on"),
+        "rows": _scored_classes(fit),
+        "confused": _confused(fit),
+        "folded": len(fit.classes) > FOLDED,
+        "pool": _pool(fit),
+        "notes": _notes(run),
+        **_galleries(run, pictures),
+        **provenance(run),
+    }
+
+
+def _scored_part(fit: FitData) -> tuple[str, Part, IntArray] | None:
+    """The held-out part the tables are about, with its labels: the test part, or else the development part."""
+    for name in ("test", "development"):
+        part = fit.parts.get(name)
+        if part is not None and part.labels is not None:
+            return name, part, part.labels
+    return None
+
+
+def _matrix(fit: FitData) -> IntArray | None:
+    scored = _scored_part(fit)
+    if scored is None:
+        return None
+    _, part, labels = scored
+    return confusion_matrix(labels, part.logits.argmax(1), len(fit.classes))
+
+
+def _scored_classes(fit: FitData) -> list[ClassRow]:
+    matrix = _matrix(fit)
+    return [] if matrix is None else class_rows(matrix, fit.classes)
+
+
+def _confused(fit: FitData, most: int = 8) -> list[tuple[str, str, int]]:
+    matrix = _matrix(fit)
+    found = [] if matrix is None else charts.confusions(matrix)[:most]
+    return [(fit.classes[true], fit.classes[guess], count) for true, guess, count in found]
+
+
+def _held_out_charts(fit: FitData) -> list[Chart | None]:
+    scored, matrix = _scored_part(fit), _matrix(fit)
+    if scored is None or matrix is None:
+        return []
+    name, part, labels = scored
+    calibration = fit.card.get("calibration")
+    calibrated = part.probabilities(fit.temperature) if calibration else None
+    if calibration and calibration.get("fitted_on") == name:  # the examples that chose the temperature: half by half
+        calibrated = cross_fitted(part.logits, labels)
+    return [
+        charts.confusion_chart(matrix, fit.classes, name),
+        charts.calibration_chart(part.probabilities(), calibrated, labels, name),
+    ]
+
+
+def _counts(fit: FitData, part: str) -> IntArray:
+    """Examples of each class: as labeled, or as predicted where the labels are not known."""
+    outputs = fit.parts[part]
+    found = outputs.logits.argmax(1) if outputs.labels is None else outputs.labels
+    return np.bincount(found, minlength=len(fit.classes))
+
+
+def _pool_chart(fit: FitData) -> Chart | None:
+    if not {"labeled", "unlabeled"} <= fit.parts.keys():
+        return None
+    return charts.class_chart(_counts(fit, "labeled"), _counts(fit, "unlabeled"), fit.classes)
+
+
+def _pool(fit: FitData) -> dict[str, Any]:
+    """Examples of each class in each part; unlabeled ones by what the model takes them for."""
+    parts = [part for part in ("labeled", "unlabeled", "development", "test") if part in fit.parts]
+    counts = [_counts(fit, part).tolist() for part in parts]
+    rows = [(name, [column[number] for column in counts]) for number, name in enumerate(fit.classes)]
+    sampled = len(fit.parts["unlabeled"]) if "unlabeled" in fit.parts else 0
+    return {"parts": parts, "rows": rows if parts else [], "sampled": sampled}
+
+
+def _maps(fit: FitData) -> list[Chart]:
+    """The map of the examples by part and by class."""
+    scored = _scored_part(fit)
+    held = scored[0] if scored else ""
+    parts = [part for part in ("labeled", held, "unlabeled") if part in fit.parts and _has_features(fit.parts[part])]
+    if not parts:
+        return []
+    features, names, wrong, guesses = [], [], [], []
+    for part in parts:
+        outputs = fit.parts[part]
+        kept = min(len(outputs), MAPPED // 3)
+        places = np.arange(kept) * len(outputs) // kept
+        assert outputs.features is not None
+        features.append(outputs.features[places])
+        guesses.append(outputs.logits[places].argmax(1))
+        right = outputs.labels[places] if part == held and outputs.labels is not None else guesses[-1]
+        wrong.append(guesses[-1] != right)
+        names += [part] * kept
+    points = charts.embed(np.concatenate(features), int(fit.settings.get("seed", 0)) % 2**32)
+    return [
+        charts.map_by_part(points, names, np.concatenate(wrong)),
+        charts.map_by_class(points, np.concatenate(guesses), fit.classes),
+    ]
+
+
+def _has_features(part: Part) -> bool:
+    return part.features is not None and part.features.ndim == 2 and bool(np.isfinite(part.features).all())
+
+
+def _notes(run: RunData) -> list[tuple[str, str]]:
+    """(kind, sentence) of everything the data reader and the monitor said; kinds are those of a badge."""
+    said = []
+    for note in filter(None, run.model.described.get("notes", [])):
+        coded = _CODED.fullmatch(str(note))
+        said.append(("warn", private(f"{coded[2]} ({coded[1]})")) if coded else ("plain", private(str(note))))
+    fits = {fit.name: fit for fit in (run.model, run.own, run.baseline) if fit is not None}
+    for name, fit in fits.items():
+        said += [("warn", private(f"{name}: {text} ({code})")) for code, text in fit.result.get("warnings", [])]
+    return said
+
+
+def _galleries(run: RunData, wanted: bool) -> dict[str, Any]:
+    """Errors and doubts by name, and with pictures where the data can be read again."""
+    fit, scored = run.model, _scored_part(run.model)
+    dataset, why = gallery.load_again(run) if wanted and fit.parts else (None, "")
+    values: dict[str, Any] = {"errors": [], "doubts": [], "no_pictures": why}
+    values |= {"pairs": [], "view_names": [], "view_rows": [], "view_used": []}
+    if scored is not None:
+        name, part, _ = scored
+        sure = part.probabilities(fit.temperature)
+        values["errors"] = gallery.hardest(run, dataset, name, sure, wrong_only=True)
+        values["doubts"] = gallery.hardest(run, dataset, name, sure, wrong_only=False)
+    if dataset is not None:
+        values |= _more_pictures(run, dataset, scored and scored[0])
+    return values
+
+
+def _more_pictures(run: RunData, dataset: Dataset, part: str | None) -> dict[str, Any]:
+    names, rows = gallery.view_rows(run, dataset) if "labeled" in run.model.parts else ([], [])
+    return {
+        "pairs": gallery.look_alikes(run, dataset, part) if part else [],
+        "view_names": names,
+        "view_rows": rows,
+        "view_used": gallery.views_in_use(run.own or run.model),
+    }

@@ -1,0 +1,381 @@
+"""``semilla.train``: a method and the supervised baseline it has to beat, in one run folder, with a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from torch import nn
+
+from semilla import files
+from semilla.config import PARAMETERS, settings
+from semilla.contract import Method
+from semilla.data.dataset import Dataset
+from semilla.data.manifest import Manifest, differences
+from semilla.data.source import Source
+from semilla.data.sources import load as load_data
+from semilla.errors import StateError, UsageError
+from semilla.evidence.comparison import share_used
+from semilla.evidence.verdict import FEW, Verdict, judge
+from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, step_seconds, versions
+from semilla.inference.model import Model
+from semilla.text import clean
+from semilla.training import plan
+
+RUN, MANIFEST, FORMAT = "run.json", "manifest.jsonl", 1
+BASELINE = "supervised"
+
+_COLOURS = {1: "grey", 3: "colour"}
+_CLASSES_SHOWN = 20
+_BOTH = ("size", "resize")
+_SOURCE = {field.name for field in dataclasses.fields(Source)} - {"data"}
+_SHARED = (
+    *("width", "weights", "layer_decay", "size", "resize", "steps", "labeled_batch", "pool", "device"),
+    *("precision", "threads", "seed", "evaluate_every", "save_every", "log_every", "strict", "optimizer"),
+)
+"""What the baseline has in common with the method: everything but the method."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run gives back.
+
+    Attributes:
+        fits: each fit's result by name, the baseline first.
+        verdict: did the unlabeled data help; None without a test part or a baseline.
+        shipped: the name of the fit whose model the run stands for.
+        why: why that one.
+        folder: the run folder, or None.
+        plan: what was understood and planned, line by line.
+    """
+
+    fits: dict[str, Result]
+    verdict: Verdict | None
+    shipped: str
+    why: str
+    folder: Path | None
+    plan: tuple[str, ...]
+
+    @property
+    def result(self) -> Result:
+        """The shipped fit."""
+        return self.fits[self.shipped]
+
+    @property
+    def model(self) -> Model:
+        """The shipped model."""
+        return self.result.model
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The shipped fit's scores, such as ``{"test/accuracy": 0.96}``; empty without held-out labels."""
+        return self.result.scores
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "verdict": None if self.verdict is None else self.verdict.plain(),
+            "shipped": self.shipped,
+            "why": self.why,
+            "fits": {name: result.summary() for name, result in self.fits.items()},
+            "folder": None if self.folder is None else str(self.folder),
+            **self.result.summary(),
+        }
+
+
+def train(
+    data: Any = "digits",
+    *,
+    labels: int | None = None,
+    labels_file: str | Path | None = None,
+    method: str | type[Method] = "fixmatch",
+    baseline: bool = True,
+    recipe: str | Path | None = "auto",
+    minutes: float | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    network: nn.Module | str | None = None,
+    evaluate_on: str = "test",
+    dry_run: bool = False,
+    allow_change: Iterable[str] = (),
+    allow_data_change: bool = False,
+    command: str = "semilla.train(…)",
+    progress: TextIO | None = None,
+    say: Callable[[str], object] = lambda line: None,
+    **changes: Any,
+) -> Trained | None:
+    """Train a method on a few labels and the rest of the pool, and the supervised baseline beside it.
+
+    Args:
+        data: ``digits``, ``cifar10``, a folder or file, arrays, a DataFrame, a `Source` or a `Dataset`.
+        labels: labeled examples in all, the same number for each class; None uses every label there is.
+        labels_file: positions of the labeled examples in the pool, instead of ``labels``.
+        method: a name from ``semilla methods``, or a `semilla.contract.Method` of your own.
+        baseline: whether to fit supervised training too, with the same network and budget.
+        recipe: a recipe's name or TOML file; ``auto`` takes the one for this set and method if there is one.
+        minutes: train the method for about so long, instead of ``steps``; the baseline gets as many steps.
+        out: the run folder; None keeps everything in memory.
+        resume: take up a run where it stopped.
+        overwrite: start anew although ``out`` holds this fit.
+        network: a network's name, or a module of your own whose forward returns (logits, features).
+        evaluate_on: the held-out part that is scored along the way, ``test`` or ``development``.
+        dry_run: only read the data and say what would be done.
+        allow_change: settings that a resumed run may change; it is not bit-exact from there on.
+        allow_data_change: whether a resumed run may find other data.
+        command: what to write into the run folder as its origin.
+        progress: a stream for progress bars; None shows none.
+        say: called with each line about the data, the plan and the verdict, such as ``print``.
+        **changes: settings and hyperparameters by name, such as ``steps=300, threshold=0.9``, and what belongs to the
+            data: ``unlabeled``, ``test``, ``holdout``, ``label_column``, ``size``, … as in `Source`.
+
+    Returns:
+        The fits and the verdict; None for a dry run.
+
+    Raises:
+        SemillaError: a condition that can be mended; says how.
+        Interrupted: a signal arrived; the run was saved.
+    """
+    if resume and overwrite:
+        raise UsageError("U008", "resume and overwrite contradict each other", "give one of them")
+    if resume and out is None:
+        raise UsageError("U016", "there is nothing to resume without a run folder", "say which: out=")
+    if evaluate_on not in ("test", "development"):
+        raise UsageError("U015", f"evaluate_on = {evaluate_on!r} is no held-out part", "test or development")
+    source, changes = source_of(data, changes)
+    dataset = load_data(_sized(source, network, changes), progress)
+    folder = None if out is None else Path(out)
+    common: dict[str, Any] = {"labels": labels, "labels_file": labels_file, "out": folder, "resume": resume}
+    common |= {"evaluate_on": evaluate_on, "source": source}
+    main, _ = plan_fit(dataset, method=method, recipe=recipe, minutes=minutes, network=network, **common, **changes)
+    fits = [main]
+    if baseline and main.entry.name != BASELINE:
+        fits.insert(0, _baseline(dataset, main, network, common, changes, own_recipe=recipe not in ("auto", None)))
+    told = [*_understood(dataset, main), *_plan(fits, timed=dry_run or progress is not None)]
+    say("\n".join(told))
+    if dry_run:
+        return None
+    if folder is not None:
+        make_run_folder(folder)
+        _keep_manifest(folder, dataset, resume, overwrite, allow_data_change)
+    allowed = {"allow_change": tuple(allow_change), "allow_data_change": allow_data_change}
+    results = {_name(fit): _run(fit, folder, fit is main, resume, overwrite, allowed, progress) for fit in fits}
+    trained = _concluded(results, folder, tuple(told))
+    if folder is not None:
+        _write(folder, trained, source, dataset, command)
+    say("\n".join(conclusion(trained, dataset)))
+    return trained
+
+
+def _run(
+    fit: Fit,
+    folder: Path | None,
+    main: bool,
+    resume: bool,
+    overwrite: bool,
+    allowed: dict[str, Any],
+    progress: TextIO | None,
+) -> Result:
+    """One of the fits; a baseline that an earlier command finished in this folder is taken as it is."""
+    place = None if folder is None else folder / "fits" / _name(fit)
+    if place is not None and not (main or resume or overwrite) and (finished := fit.finished(place)) is not None:
+        return finished
+    began = place is not None and (place / FIT).exists()
+    if resume and folder is not None and not any((folder / "fits").glob(f"*/{FIT}")):
+        raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
+    return fit.run(place, resume=resume and began, overwrite=overwrite, progress=progress, **(allowed if began else {}))
+
+
+def _name(fit: Fit) -> str:
+    return f"{fit.settings.method}-{fit.settings.seed}"
+
+
+def source_of(data: Any, changes: dict[str, Any]) -> tuple[Source, dict[str, Any]]:
+    """The source, with what belongs to the data taken out of the other keywords."""
+    own = {key: value for key, value in changes.items() if key in _SOURCE and value is not None}
+    rest = {key: value for key, value in changes.items() if key not in _SOURCE or key in _BOTH}
+    return dataclasses.replace(data if isinstance(data, Source) else Source(data), **own), rest
+
+
+def _sized(source: Source, network: nn.Module | str | None, changes: dict[str, Any]) -> Source:
+    """The source with the size that pretrained weights want, if any are asked for: known before a picture is read."""
+    words = {key: value for key, value in changes.items() if key in ("weights", "size", "device")}
+    words |= {"network": network} if isinstance(network, str) else {}
+    size, _ = plan.choose_size(settings("", {}, words))
+    return dataclasses.replace(source, size=size) if size is not None else source
+
+
+def _baseline(
+    dataset: Dataset,
+    main: Fit,
+    network: nn.Module | str | None,
+    common: dict[str, Any],
+    changes: dict[str, Any],
+    own_recipe: bool,
+) -> Fit:
+    """Supervised training with the method's network, budget and labels, and the augmentation that suits it best."""
+    given = {key: value for key, value in changes.items() if key in PARAMETERS}
+    shared = {name: getattr(main.settings, name) for name in (PARAMETERS if own_recipe else _SHARED)}
+    own = network if isinstance(network, nn.Module) else main.settings.network
+    given.pop("network", None)
+    shared.pop("network", None)
+    fit, _ = plan_fit(dataset, method=BASELINE, network=own, **common, **{**given, **shared})
+    return fit
+
+
+def _understood(dataset: Dataset, fit: Fit) -> list[str]:
+    """The data as they were read: form, counts for each class and part, notes."""
+    shape = dataset.inputs.shape[1:]
+    form = (
+        f"{shape[2]} × {shape[1]} pixels, {_COLOURS[shape[0]]}" if dataset.kind == "images" else f"{shape[0]} features"
+    )
+    lines = [f"{clean(dataset.name)}: {dataset.kind}, {form}", ""]
+    columns: dict[str, np.ndarray[Any, Any]] = {"labeled": fit.parts.labeled.labels}
+    for part in ("development", "test"):
+        if (held := getattr(dataset, part)) is not None:
+            columns[part] = held.labels
+    counts = {name: np.bincount(labels, minlength=len(dataset.classes)) for name, labels in columns.items()}
+    names = [clean(name) for name in dataset.classes]
+    width = max(len("unlabeled"), *(min(len(name), 30) for name in names))
+    lines.append(f"  {'class':<{width}}" + "".join(f"  {name:>11}" for name in counts))
+    shown = range(len(names)) if len(names) <= _CLASSES_SHOWN else range(_CLASSES_SHOWN - 3)
+    for number in shown:
+        lines.append(
+            f"  {names[number][:30]:<{width}}" + "".join(f"  {count[number]:>11,}" for count in counts.values())
+        )
+    if len(names) > _CLASSES_SHOWN:
+        lines.append(f"  … and {len(names) - len(shown)} more classes")
+    lines.append(f"  {'all':<{width}}" + "".join(f"  {count.sum():>11,}" for count in counts.values()))
+    lines.append(f"  {'unlabeled':<{width}}  {len(fit.parts.unlabeled):>11,}")
+    notes = [note for note in (*dataset.notes, *fit.parts.notes) if note]
+    batch, pool = fit.settings.unlabeled_batch or 0, len(fit.parts.unlabeled)
+    if 0 < pool < batch:
+        notes.append(
+            f"warn[D041]: {pool} unlabeled examples are fewer than a batch of {batch}: each is used several times"
+        )
+    if dataset.test is None:
+        notes.append(
+            "no test part: the gain cannot be told; give one with --test DIR, or keep labels back: --holdout 0.2"
+        )
+    elif len(dataset.test) < FEW:
+        notes.append(f"warn[D060]: {len(dataset.test)} test labels are few: only large differences can be told")
+    return [*lines, "", *(clean(note).replace("\\n", "\n") for note in notes)]
+
+
+def _plan(fits: list[Fit], timed: bool) -> list[str]:
+    """What will be trained, with what, and for how long if there is someone to read it."""
+    main = fits[-1].settings
+    seconds = [step_seconds(fit, least=0.5) * (fit.settings.steps or 0) if timed else 0.0 for fit in fits]
+    each = [f" ({_duration(time)})" if timed else "" for time in seconds]
+    names = " and ".join(f"{fit.settings.method}{time}" for fit, time in zip(fits, each, strict=True))
+    reasons = [f"  {name:<16}{_short(getattr(main, name)):<12}{why}" for name, why in fits[-1].reasons.items()]
+    total = f", about {_duration(sum(seconds))} in all" if timed else ""
+    plan = f"plan: {main.steps:,} steps of {names} with {main.network} on {main.device}{total}"
+    return [plan, "chosen for you:" if reasons else "every setting was given", *reasons]
+
+
+def _keep_manifest(folder: Path, dataset: Dataset, resume: bool, overwrite: bool, allowed: bool) -> None:
+    """Write down what the run is made of, or hold it against what a resumed run was made of."""
+    path = folder / MANIFEST
+    if dataset.manifest is None:
+        return
+    if path.exists() and not (overwrite or (resume and allowed)):
+        changed = differences(Manifest.read(path), dataset.manifest)
+        if changed:
+            more = f"\n  … and {len(changed) - 10} more" if len(changed) > 10 else ""
+            lines = "".join(f"\n  {clean(line)}" for line in changed[:10]) + more
+            fix = "give the data back as they were, or add --allow-data-change (another lineage), or another --out"
+            raise StateError("C026", f"the data have changed since the run began, {len(changed)} rows:{lines}", fix)
+    dataset.manifest.save(path)
+
+
+def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str, ...]) -> Trained:
+    """The verdict, and which fit the run stands for."""
+    base, main = next(iter(results)), next(reversed(results))
+    if base == main:
+        return Trained(results, None, main, "it is the only fit", folder, told)
+    parts = [part for part in ("development", "test") if f"{part}_logits" in results[main].outputs]
+    if not parts:
+        why = "it uses the unlabeled data; without a test part nothing is claimed"
+        return Trained(results, None, main, why, folder, told)
+    verdict = None
+    if "test" in parts:
+        used = share_used(results[main].history)
+        verdict = judge(results[main].settings.method, _right(results[main]), BASELINE, _right(results[base]), used)
+    gain = float(_right(results[main], parts[0]).mean() - _right(results[base], parts[0]).mean())
+    chosen = (
+        f"it is {100 * gain:.1f} points better than {BASELINE} on the {parts[0]} labels"
+        if gain > 0
+        else f"the other is not better on the {parts[0]} labels ({100 * gain:+.1f} points)"
+    )
+    return Trained(results, verdict, main if gain > 0 else base, chosen, folder, told)
+
+
+def _right(result: Result, part: str = "test") -> np.ndarray[Any, np.dtype[np.bool_]]:
+    guess = result.outputs[f"{part}_logits"].argmax(1)
+    right: np.ndarray[Any, np.dtype[np.bool_]] = guess == result.outputs[f"{part}_labels"]
+    return right
+
+
+def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
+    """The last lines of a run: the verdict last of all but the ways on."""
+    warnings = [f"warn[{code}]: {message}" for fit in trained.fits.values() for code, message in fit.warnings]
+    lines = ["", *warnings]
+    if trained.verdict is not None:
+        lines += trained.verdict.lines()
+    elif dataset.test is None:
+        lines.append("nothing is claimed: there is no test part (give --test DIR or --holdout 0.2)")
+    else:
+        accuracy = trained.scores.get("test/accuracy")
+        lines.append(
+            f"test accuracy {100 * accuracy:.1f} %; without a baseline no verdict" if accuracy is not None else ""
+        )
+    return [*lines, f"shipped: {trained.shipped}, because {trained.why}"]
+
+
+def next_steps(folder: Path) -> list[str]:
+    """Commands that go on from a run folder."""
+    run = shlex.quote(str(folder))
+    commands = {
+        f"semilla report {run}": "one page with everything, to read and to pass on",
+        f"semilla evaluate {run}": "class by class, with intervals",
+        f"semilla predict {run} FILES…": "labels for other files",
+        f"semilla export {run}": "ONNX, safetensors and a model card",
+    }
+    width = max(map(len, commands))
+    return ["", "Next:", *(f"  {command:<{width}}  {what}" for command, what in commands.items())]
+
+
+def _write(folder: Path, trained: Trained, source: Source, dataset: Dataset, command: str) -> None:
+    described = {
+        "format": FORMAT,
+        "command": command,
+        "data": {
+            "name": dataset.name,
+            "kind": dataset.kind,
+            "classes": list(dataset.classes),
+            "source": source.plain(),
+            "notes": [note for note in dataset.notes if note],
+        },
+        "fits": sorted(path.parent.name for path in (folder / "fits").glob(f"*/{FIT}")),
+        "verdict": None if trained.verdict is None else trained.verdict.plain(),
+        "shipped": trained.shipped,
+        "why": trained.why,
+        "versions": versions(),
+    }
+    files.write_json(folder / RUN, described)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

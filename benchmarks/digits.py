@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 import time
-from importlib import metadata
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from machine import provenance
 from semilla.config import recipe
 from semilla.evidence.comparison import Job, as_json, format_gain, run_jobs, summarise
 from semilla.evidence.intervals import Interval
@@ -32,6 +30,7 @@ from semilla.methods import METHODS
 RESULTS = Path(__file__).parent / "results"
 RECIPES = Path(__file__).parents[1] / "src" / "semilla" / "recipes" / "digits"
 LABELS, DRAWS, SEARCH_SEEDS = 40, 20, (1000, 1001, 1002)
+PACKAGES = ("torch", "numpy", "scikit-learn")
 CPU = {"device": "cpu", "precision": "fp32"}
 COMMON: dict[str, Any] = {"steps": 500, "width": 24, "labeled_batch": 40, "unlabeled_batch": 128}
 RATES = (0.1, 0.3)
@@ -79,7 +78,7 @@ def search(methods: list[str]) -> None:
         best = int(scores.mean(1).argmax())
         tried = [{"setting": one, "scores": row.tolist()} for one, row in zip(settings, scores, strict=True)]
         found[method] = {"chosen": settings[best], "tried": tried, "seeds": list(SEARCH_SEEDS)}
-        path.write_text(json.dumps({**found, "provenance": provenance()}, indent=1) + "\n")
+        path.write_text(json.dumps({**found, "provenance": provenance(*PACKAGES)}, indent=1) + "\n")
         write_recipe(method, settings[best], "to be measured by the table")
         for one, row in zip(tried, scores, strict=True):
             mark = "→" if one["setting"] == settings[best] else " "
@@ -95,7 +94,10 @@ def table(draws: int) -> None:
     began = time.monotonic()
     options = {"data": "digits", "labels": LABELS, "evaluate_every": COMMON["steps"], **CPU}
     rows = summarise(run_jobs([Job(method, seed, options) for method in METHODS for seed in range(draws)]))
-    where = provenance() | {"wall_seconds": round(time.monotonic() - began)}
+    where = provenance("torch", "numpy", "scikit-learn") | {
+        "fits": "fp32, one thread each",
+        "wall_seconds": round(time.monotonic() - began),
+    }
     kept = [{key: value for key, value in row.items() if key != "seconds"} for row in as_json(rows)]
     (RESULTS / "digits.json").write_text(json.dumps({"provenance": where, "rows": kept}, indent=1) + "\n")
     render()
@@ -151,25 +153,6 @@ def write_recipe(method: str, setting: dict[str, Any], result: str) -> None:
 def short(setting: dict[str, Any]) -> str:
     """A setting without what all share."""
     return ", ".join(f"{key} {value}" for key, value in setting.items() if key not in COMMON)
-
-
-def provenance() -> dict[str, str]:
-    """Where and with what the numbers were made."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
-    names = ("semilla", "torch", "numpy", "scikit-learn")
-    processor = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            processor = line.partition(":")[2].strip()
-            break
-    return {
-        "device": f"CPU ({processor}), fp32, one thread a fit",
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
-        "commit": commit.strip() or "unknown",
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 if __name__ == "__main__":

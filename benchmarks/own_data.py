@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from predict import provenance
+from machine import provenance
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results"
@@ -40,7 +40,7 @@ def main() -> None:
     for name in [chosen] if chosen else TASKS:
         with tempfile.TemporaryDirectory() as place:
             found[name] = TASKS[name](Path(place))
-        found["provenance"] = provenance()
+        found["provenance"] = provenance("torch", "numpy", "pillow")
         print(json.dumps({name: found[name]}, indent=1))
         path.write_text(json.dumps(found, indent=1) + "\n")
 
@@ -100,13 +100,7 @@ def second_start(place: Path) -> dict[str, Any]:
 
 def folder_to_model(place: Path) -> dict[str, Any]:
     """What the commands print and take."""
-    arrays = np.load(DATA / "small" / "mnist_2000_1000.npz")
-    x, y = arrays["x_train"], arrays["y_train"]
-    known = np.concatenate([np.flatnonzero(y == digit)[:4] for digit in range(10)])
-    for number, (picture, label) in enumerate(zip(x, y, strict=True)):
-        save(picture, place / "mnist" / (str(label) if number in known else "unlabeled"), number)
-    for number, (picture, label) in enumerate(zip(arrays["x_test"], arrays["y_test"], strict=True)):
-        save(picture, place / "mnist" / "test" / str(label), number)
+    mnist_folders(place / "mnist")
     found: dict[str, Any] = {}
     for words in (["train", "mnist", "-o", "run"], ["report", "run"], ["export", "run"]):
         began = time.monotonic()
@@ -115,6 +109,17 @@ def folder_to_model(place: Path) -> dict[str, Any]:
     found["verdict"] = json.loads((place / "run" / "run.json").read_text())["verdict"]
     found["report_bytes"] = (place / "run" / "report.html").stat().st_size
     return found
+
+
+def mnist_folders(place: Path) -> None:
+    """2,000 pictures, of which the first four of each class are labeled, and 1,000 test pictures, as PNG files."""
+    arrays = np.load(DATA / "small" / "mnist_2000_1000.npz")
+    x, y = arrays["x_train"], arrays["y_train"]
+    known = np.concatenate([np.flatnonzero(y == digit)[:4] for digit in range(10)])
+    for number, (picture, label) in enumerate(zip(x, y, strict=True)):
+        save(picture, place / (str(label) if number in known else "unlabeled"), number)
+    for number, (picture, label) in enumerate(zip(arrays["x_test"], arrays["y_test"], strict=True)):
+        save(picture, place / "test" / str(label), number)
 
 
 def save(picture: np.ndarray[Any, Any], folder: Path, number: int) -> None:

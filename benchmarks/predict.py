@@ -17,20 +17,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from machine import provenance
 from semilla.contract import Net
 from semilla.inference.decode import decode
 from semilla.inference.files import predict
@@ -40,6 +39,7 @@ from semilla.networks import SmallCNN, WideResNet
 from semilla.training.devices import available_cores
 
 RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "numpy", "pillow")
 CLASSES = [f"class {number}" for number in range(10)]
 
 
@@ -60,9 +60,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if arguments.only != "memory":
-            found["speed"] = {**speed(folder, arguments.files, arguments.turns), "provenance": provenance()}
+            found["speed"] = {**speed(folder, arguments.files, arguments.turns), "provenance": provenance(*PACKAGES)}
         if arguments.only != "speed":
-            found["memory"] = {**memory(folder), "provenance": provenance()}
+            found["memory"] = {**memory(folder), "provenance": provenance(*PACKAGES)}
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
@@ -161,25 +161,6 @@ def save(folder: Path, network: torch.nn.Module, spec: dict[str, object], side: 
     folder.mkdir()
     save_model(folder, Net(network).eval(), {"network": {**spec, "classes": 10}, "classes": CLASSES, "inputs": inputs})
     return folder
-
-
-def provenance() -> dict[str, object]:
-    """Where and with what the numbers were made."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
-    processor = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            processor = line.partition(":")[2].strip()
-            break
-    return {
-        "device": f"CPU ({processor}), {available_cores()} cores",
-        "load at the end": [round(load, 1) for load in os.getloadavg()],
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("semilla", "torch", "numpy", "pillow")},
-        "commit": commit.strip() or "unknown",
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 if __name__ == "__main__":

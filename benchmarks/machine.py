@@ -1,0 +1,34 @@
+"""Where and with what the numbers of a benchmark were made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+from semilla.training.devices import available_cores
+
+
+def provenance(*packages: str) -> dict[str, object]:
+    """Processor and cores, how busy they are, versions of Python, semilla and some packages, commit and date."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
+    return {
+        "device": f"CPU ({_processor()}), {available_cores()} cores",
+        "load at the end": [round(load, 1) for load in os.getloadavg()],
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("semilla", *packages)},
+        "commit": commit.strip() or "unknown",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    known = Path("/proc/cpuinfo")
+    for line in known.read_text().splitlines() if known.exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

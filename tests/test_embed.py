@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from semilla.cli.embed import command
+from semilla.contract import Net
 from semilla.data.arrays import from_arrays
 from semilla.data.dataset import split
 from semilla.data.labels import choose_labels
@@ -23,6 +24,9 @@ from semilla.embedding import embed
 from semilla.errors import DataError, SafetyError, StateError, UsageError
 from semilla.evidence.graph import label_spreading
 from semilla.fitting import fit
+from semilla.inference.files import predict
+from semilla.inference.model import save_model
+from semilla.networks import SmallCNN
 from semilla.networks.timm_backbone import TimmBackbone, pretraining
 
 SMALL = {"width": 4, "labeled_batch": 12, "unlabeled_batch": 8, "threads": 1, "device": "cpu", "recipe": None}
@@ -166,6 +170,55 @@ def test_features_of_a_finished_run(tmp_path, digits):
     assert about["weights"]["run"].endswith("supervised-0")
     assert len(about["weights"]["sha256"]) == 64
     assert about["network"]["name"] == "small_cnn"
+
+
+def save_colored(folder, count=8):
+    """Color pictures of several sizes in two classes, and a test part."""
+    draw = np.random.default_rng(0)
+    for number in range(count):
+        for place in ("cat", "dog", "test/cat"):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            pixels = draw.integers(0, 256, (20 + number, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / place / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("shape", "resize"), [([1, 8, 8], "squash"), ([1, 8, 12], "pad"), ([3, 8, 12], "crop")], ids=str
+)
+def test_pictures_of_files_are_read_as_semilla_predict_reads_them(tmp_path, shape, resize):
+    """Whatever their colors and sizes are: by a grey model, and one that is not square."""
+    reading = {"resize": resize}
+    inputs = {"kind": "images", "shape": shape, "mean": [0.4] * shape[0], "std": [0.2] * shape[0], "flip": False}
+    spec = {"name": "small_cnn", "channels": shape[0], "size": shape[1:], "classes": 2, "width": 4}
+    net = Net(SmallCNN(shape[0], tuple(shape[1:]), 2, 4)).eval()
+    run = tmp_path / "run"
+    run.mkdir()
+    save_model(run, net, {"network": spec, "classes": ["x", "y"], "inputs": {**inputs, "reading": reading}})
+    folder = save_colored(tmp_path / "data")
+    about = embed(folder, tmp_path / "e.npz", run=run, device="cpu")
+    assert about["data"]["examples"] == {"train": 16, "test": 8}
+    assert about["data"]["classes"] == ["cat", "dog"]
+    arrays = read(tmp_path / "e.npz")
+    assert arrays["y_train"].tolist() == [path.split("/")[0] for path in arrays["path_train"].tolist()]
+    for part in ("train", "test"):
+        names = [str(folder / path) for path in arrays[f"path_{part}"].tolist()]
+        predict(run, names, tmp_path / f"{part}.csv", embeddings=tmp_path / f"{part}.npy", device="cpu", workers=0)
+        np.testing.assert_allclose(arrays[f"x_{part}"], np.load(tmp_path / f"{part}.npy"), atol=1e-6)
+
+
+def test_pictures_that_cannot_be_read_are_told_or_left_out(tmp_path):
+    run, folder = tmp_path / "run", save_colored(tmp_path / "data")
+    fit("digits", labels=40, method="supervised", steps=2, out=run, **SMALL)
+    (folder / "cat" / "bad.png").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"1 of 25 pictures cannot be read; first: cat/bad\.png") as caught:
+        embed(folder, tmp_path / "e.npz", run=run, device="cpu")
+    assert caught.value.code == "D014"
+    said = []
+    skip = Source(str(folder), on_bad_file="skip", holdout=None)
+    assert embed(skip, tmp_path / "e.npz", run=run, device="cpu", say=said.append)["data"]["examples"]["train"] == 16
+    assert "left out: 1 of 25" in said[0]
+    assert "cat/bad.png" not in read(tmp_path / "e.npz")["path_train"].tolist()
 
 
 def test_a_table_is_read_as_the_run_read_its_own(tmp_path):

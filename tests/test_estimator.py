@@ -2,10 +2,13 @@
 
 import math
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import make_blobs
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -147,6 +150,113 @@ def test_another_mark_of_a_missing_label(blobs):
     assert found.classes_.tolist() == [-1, 0, 1]
     assert 99 not in found.transduction_
     assert found.score(X, truth - 1) > 0.9
+
+
+@pytest.mark.parametrize("mark", [-1, -1.0, np.int64(-1), np.float32(-1)], ids=lambda mark: type(mark).__name__)
+@pytest.mark.parametrize("kind", [int, float, np.float32, np.int8, object])
+def test_a_mark_is_compared_as_a_number(blobs, mark, kind):
+    X, truth, y = blobs
+    found = classifier(steps=1, missing_label=mark).fit(X, y.astype(kind))
+    assert found.classes_.tolist() == [0, 1, 2]
+    assert found.classes_.dtype == (y if kind is object else y.astype(kind)).dtype
+    assert found.transduction_[:18].tolist() == truth[:18].tolist()
+    assert found.score(X, y.astype(kind)) == found.score(X[:18], truth[:18])
+    tested = [test for _, test in SemiSupervisedKFold(3, missing_label=mark).split(X, y.astype(kind))]
+    assert sorted(np.concatenate(tested).tolist()) == list(range(18))
+
+
+@pytest.mark.parametrize(("mark", "kind"), [(99, float), (99.0, int), (99.0, float), (np.int8(99), object)])
+def test_nothing_but_the_given_mark_is_a_gap(blobs, mark, kind):
+    X, truth, y = blobs
+    target = np.where(y < 0, 99, truth - 1).astype(kind)
+    found = classifier(steps=1, missing_label=mark).fit(X, target)
+    assert found.classes_.tolist() == [-1, 0, 1]
+    assert len(found.result_.outputs["labeled_labels"]) == 18
+    tested = [test for _, test in SemiSupervisedKFold(3, missing_label=mark).split(X, target)]
+    assert sorted(np.concatenate(tested).tolist()) == list(range(18))
+
+
+def test_a_mark_is_not_taken_for_something_of_another_kind(blobs):
+    X, truth, y = blobs
+    words = np.array(["", "-1", "1"])[truth]
+    target = [word if label >= 0 else "?" for word, label in zip(words.tolist(), y, strict=True)]
+    found = classifier(steps=1, missing_label="?").fit(X, target)
+    assert found.classes_.tolist() == ["", "-1", "1"]
+    with pytest.raises(ValueError, match=r"text and numbers side by side, such as '\?' and 0; make all"):
+        classifier(missing_label=-1).fit(X, ["?" if label < 0 else label for label in y.tolist()])
+    assert classifier(steps=1, missing_label=1).fit(X, truth > 0).classes_.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("gap", [None, math.nan, np.float32("nan")], ids=["None", "nan", "float32 nan"])
+def test_a_gap_that_is_not_the_mark_is_refused(blobs, gap):
+    X, truth, _ = blobs
+    target = [*truth.tolist()[:18], *[gap] * 102]
+    for call in (
+        classifier(missing_label=99).fit,
+        lambda X, y: list(SemiSupervisedKFold(3, missing_label=99).split(X, y)),
+    ):
+        with pytest.raises(ValueError, match="in row 18, which is no label and not missing_label = 99"):
+            call(X, np.array(target, object))
+    with pytest.raises(ValueError, match="nan in row 18"):
+        classifier(missing_label=-1).fit(X, np.array(target, float))
+
+
+MARKS = ["auto", None, math.nan]
+
+
+@pytest.mark.parametrize("mark", [*MARKS, "NA"])
+@pytest.mark.parametrize("kind", ["string", "str", "object", "category"])
+def test_text_of_pandas_with_gaps(blobs, kind, mark):
+    pd = pytest.importorskip("pandas")
+    X, truth, y = blobs
+    words = np.array(["ant", "bee", "cat"])[truth].tolist()
+    target = pd.Series([word if label >= 0 else None for word, label in zip(words, y, strict=True)], dtype=kind)
+    mark = pd.NA if mark == "NA" else mark
+    found = classifier(steps=1, missing_label=mark).fit(X, target)
+    assert found.classes_.tolist() == ["ant", "bee", "cat"]
+    assert found.transduction_[:18].tolist() == words[:18]
+    assert found.score(X, target) == found.score(X[:18], words[:18])
+    tested = [test for _, test in SemiSupervisedKFold(3, missing_label=mark).split(X, target)]
+    assert sorted(np.concatenate(tested).tolist()) == list(range(18))
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "category", "object", "boolean"])
+def test_numbers_of_pandas_with_gaps(blobs, kind, mark):
+    pd = pytest.importorskip("pandas")
+    X, truth, y = blobs
+    truth = truth > 0 if kind == "boolean" else truth
+    target = pd.Series([label if known >= 0 else None for label, known in zip(truth.tolist(), y, strict=True)])
+    target = target.astype(object).where(target.notna(), pd.NA) if kind == "object" else target.astype(kind)
+    found = classifier(steps=1, missing_label=mark).fit(X, target)
+    assert found.classes_.tolist() == sorted(set(truth.tolist()))
+    assert found.classes_.dtype.kind == ("b" if kind == "boolean" else "fi"[found.classes_.dtype.kind == "i"])
+    assert found.transduction_[:18].tolist() == truth[:18].tolist()
+    assert found.score(X, target) == found.score(X[:18], target[:18]) == found.score(X[:18], truth[:18])
+    tested = [test for _, test in SemiSupervisedKFold(3, missing_label=mark).split(X, target)]
+    assert sorted(np.concatenate(tested).tolist()) == list(range(18))
+
+
+def test_whole_numbers_and_categories_of_pandas_stay_what_they_are(blobs):
+    pd = pytest.importorskip("pandas")
+    X, truth, y = blobs
+    for target, mark in ((pd.Series(y, dtype="Int64"), -1.0), (pd.Categorical(y), -1), (pd.Series(y), "auto")):
+        found = classifier(steps=1, missing_label=mark).fit(X, target)
+        assert found.classes_.tolist() == [0, 1, 2]
+        assert found.classes_.dtype.kind == "i"
+        assert len(found.result_.outputs["labeled_labels"]) == 18
+    found = classifier(steps=1).fit(X, pd.Categorical(np.array(list("abc"))[truth]))
+    assert found.classes_.tolist() == ["a", "b", "c"]
+
+
+def test_pandas_is_not_imported_for_its_missing_values():
+    code = (
+        "import sys, numpy as np; from semilla.estimator import SemiSupervisedKFold; sys.modules.pop('pandas', None);"
+        "y = np.array(['a', 'b', None] * 4, object); folds = list(SemiSupervisedKFold(2).split(y, y));"
+        "assert len(folds) == 2; assert 'pandas' not in sys.modules, 'imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_transduction_keeps_the_labels_that_were_given(blobs):
@@ -362,3 +472,22 @@ def test_the_settings_given_stay_as_they_were(blobs):
     settings = dict(TINY)
     SemiSupervisedClassifier("pseudo_label", steps=2, settings=settings, device="cpu").fit(X, truth)
     assert settings == TINY
+
+
+def test_a_search_over_a_hyperparameter():
+    x, y = make_blobs(60, centers=2, random_state=0)
+    estimator = SemiSupervisedClassifier("fixmatch", steps=3, device="cpu", settings={"width": 8, "threads": 1})
+    search = GridSearchCV(estimator, {"settings__threshold": [0.5, 0.9]}, cv=2).fit(x, y)
+    assert search.best_params_["settings__threshold"] in (0.5, 0.9)
+    best = search.best_estimator_
+    assert best.settings == {"width": 8, "threads": 1, **{"threshold": search.best_params_["settings__threshold"]}}
+    assert best.result_.settings.hyperparameters["threshold"] == best.settings["threshold"]
+    assert estimator.settings == {"width": 8, "threads": 1}, "a clone is set, not the one that was given"
+
+
+def test_minus_one_as_numpy_writes_it_beside_text():
+    x, _ = make_blobs(40, centers=2, random_state=0)
+    y = np.array(["cat", "dog", -1, "cat"] * 10)
+    assert "-1" in y
+    fitted = SemiSupervisedClassifier("supervised", steps=2, device="cpu", settings={"width": 8}).fit(x, y)
+    assert fitted.classes_.tolist() == ["cat", "dog"]

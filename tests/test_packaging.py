@@ -45,7 +45,7 @@ ROOMS = (
     ("data",),
     ("config", "files"),
     ("contract", "randomness"),
-    ("errors", "text"),
+    ("errors", "text", "workers"),
 )
 """From left to right: a room imports only rooms to its right. Those that stand together do not know each other."""
 

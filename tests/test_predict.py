@@ -14,7 +14,7 @@ from semilla.contract import Net
 from semilla.errors import DataError, SemillaError, StateError
 from semilla.fitting import fit
 from semilla.inference import forward
-from semilla.inference.model import CARD, FORMAT, WEIGHTS, Model, arrange, load, make_views, save_model
+from semilla.inference.model import CARD, FORMAT, WEIGHTS, Model, arrange, load, make_views, read_run, save_model
 from semilla.networks import MLP, SmallCNN
 
 GREY = {"kind": "images", "shape": [1, 8, 9], "mean": [0.3], "std": [0.4], "flip": False}
@@ -253,6 +253,37 @@ def test_which_fit_is_meant(tmp_path):
     assert caught.value.code == "C024"
     assert load(tmp_path, fit="uda-1").classes == CLASSES
     assert load(tmp_path / "fits" / "uda-0").classes == CLASSES
+
+
+def test_a_folder_that_is_no_run_names_the_runs_there_are(tmp_path):
+    model = model_of(GREY)
+    for name in ("digits-1", "photos-1"):
+        fit_folder = tmp_path / "runs" / name / "fits" / "uda-0"
+        fit_folder.mkdir(parents=True)
+        save_model(fit_folder, model.net, model.card)
+    (tmp_path / "runs" / "notes").mkdir()
+
+    def refused(path):
+        told = []
+        for ask in (load, read_run):
+            with pytest.raises(StateError) as caught:
+                ask(path)
+            assert caught.value.code == "C023"
+            told.append((caught.value.message, caught.value.fix))
+        assert told[0] == told[1]
+        return told[0]
+
+    runs = tmp_path / "runs"
+    assert refused(runs / "digits") == (f"there is no folder '{runs}/digits'", f"did you mean '{runs}/digits-1'?")
+    assert refused(runs / "xyz")[1] == f"runs in '{runs}': digits-1, photos-1"
+    assert refused(tmp_path / "none" / "xyz")[1] == "name a folder that semilla train made"
+    assert refused(runs) == (
+        f"'{runs}' is no run; it holds 2: digits-1, photos-1",
+        f"name one, as in '{runs}/digits-1'",
+    )
+    with pytest.raises(StateError, match="no finished model"):
+        load(runs / "notes")
+    assert read_run(runs / "notes") == {}
 
 
 # A network of the user's own

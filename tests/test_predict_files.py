@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,12 +22,14 @@ from PIL import Image
 
 import semilla
 from semilla.cli import main
+from semilla.cli.console import progress_stream
 from semilla.contract import Net, View
+from semilla.data import progress
 from semilla.data.images import Form
 from semilla.data.source import Source
 from semilla.data.tables import read_table
 from semilla.errors import DataError, ResourceError, StateError, UsageError
-from semilla.inference import decode, files, forward, listing, output
+from semilla.inference import calibration, decode, files, forward, listing, output
 from semilla.inference.model import CARD, load, save_model
 from semilla.networks import MLP, SmallCNN, WideResNet
 from semilla.text import csv_original, csv_safe, escape_path, unescape_path
@@ -165,6 +168,22 @@ def test_what_cannot_be_promised_is_said_and_accepts_nothing(run, pictures, tmp_
     assert "warn[D063]" in said[0]
     assert (done.threshold, done.notes) == (None, said)
     assert {row["accepted"] for row in rows_of(tmp_path / "p.csv")} == {"false"}
+
+
+def test_what_can_be_promised_instead_is_said(run, pictures):
+    model, said = load(run), []
+    table = [[0.3, 1000, 850], [0.5, 600, 560], [0.9, 100, 95]]
+    model.card["calibration"] = {"temperature": 0.2, "fitted_on": "test", "n": 1000, "acceptance": table}
+    files.predict(model, pictures, precision=0.99, workers=0, say=said.append)
+    best = float(re.search(r"the highest that can is ([\d.]+) %, for 60 % of the examples: --precision", said[0])[1])
+    share = float(said[0].rpartition(" ")[2])
+    assert share == pytest.approx(best / 100)
+    assert calibration.threshold(table, share) == 0.5
+    assert calibration.threshold(table, share + 0.001) is None
+    assert 0 < files.predict(model, pictures, precision=share, workers=0).accepted < 43
+    model.card["calibration"] = {**model.card["calibration"], "acceptance": [[0.3, 1000, 0]]}
+    files.predict(model, pictures, precision=0.99, workers=0, say=said.append)
+    assert "highest" not in said[1]
 
 
 # The same bytes
@@ -513,6 +532,85 @@ def test_escapes_are_undone(text):
     assert not safe.startswith(("=", "+", "-", "@", "\t", "\r", "\0"))
 
 
+# Progress
+
+
+def test_files_are_counted_before_they_are_read(pictures, tmp_path):
+    (tmp_path / "list").write_bytes(b"\n".join([bytes(pictures / "00.png"), bytes(pictures / "a"), b"gone.png"]))
+    count = len(list((pictures / "a").iterdir()))
+    assert listing.count(pictures, False, False) == 43
+    assert listing.count([str(pictures), pictures / "00.png"], False, False) == 44
+    assert listing.count(f"@{tmp_path / 'list'}", False, False) == 2 + count
+    assert listing.count([pictures, "-"], False, False) is None
+    assert listing.count(iter([pictures]), False, False) is None
+    assert listing.count([pictures, tmp_path / "gone"], False, False) is None
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_rows_of_tables_are_counted(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".csv":
+        path.write_text('a,b\n1,"x\ny"\n2,z\n')  # a line break in a cell ends no row
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2]}), path)
+    assert listing.count([path, path], True, False) == 4
+    path.write_text("")
+    assert listing.count([path], True, False) is None
+
+
+@pytest.mark.parametrize("total", [0, 1, 7, 8, 9, 43, 48])
+def test_shares_add_up(total):
+    sizes = [size for size in [BLOCK] * (total // BLOCK) + [total % BLOCK] if size]
+    for parts in (1, 2, 3, 9):
+        found = [listing.share_of(total, BLOCK, place, parts) for place in range(parts)]
+        assert found == [sum(sizes[place::parts]) for place in range(parts)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_which_share_is_done(run, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "Bar", lambda *words, **more: progress.Bar(*words, **{**more, "delay": 0}))
+    shown = Terminal()
+    files.predict(run, pictures, tmp_path / "p.csv", workers=0, progress=shown, shard="1/2")
+    assert "19/19" in shown.getvalue()
+    path = tmp_path / "p.part-1-of-2.csv"
+    path.write_bytes(path.read_bytes()[:-200])
+    shown = Terminal()
+    files.predict(run, pictures, tmp_path / "p.csv", workers=0, progress=shown, shard="1/2", resume=True)
+    assert "16/19" in shown.getvalue()  # what an earlier start did counts as done
+    assert "19/19" in shown.getvalue()
+
+
+def test_a_log_has_lines_with_the_total_and_the_time_left(run, pictures, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    shown = io.StringIO()
+    files.predict(run, pictures, workers=0, progress=shown)
+    lines = shown.getvalue().splitlines()
+    assert len(lines) == 6
+    assert re.fullmatch(r"predicting: 8 of 43 files, \d+ s left", lines[0])
+    assert lines[-1] == "predicting: 43 of 43 files, 0 s left"
+
+
+@pytest.mark.parametrize(
+    ("rows", "out", "err", "shown"),
+    [
+        (False, False, False, True),
+        (False, True, True, True),
+        (True, False, True, True),
+        (True, True, True, False),  # rows and bar on one screen
+        (True, False, False, False),  # perhaps one file for both
+        (True, True, False, False),
+    ],
+)
+def test_no_progress_among_the_rows(monkeypatch, rows, out, err, shown):
+    monkeypatch.setattr(sys, "stdout", Terminal() if out else io.StringIO())
+    monkeypatch.setattr(sys, "stderr", Terminal() if err else io.StringIO())
+    assert progress_stream(rows) is (sys.stderr if shown else None)
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\0", b"\r\n"])
 def test_lists_of_any_length_are_read(tmp_path, end):
     names = [b"n%d" % number for number in range(30_000)]
@@ -671,6 +769,15 @@ def test_the_command_writes_csv_on_standard_output(run, pictures, tmp_path):
     assert out.encode() == whole(run, pictures, ".csv", tmp_path)
 
 
+@pytest.mark.parametrize("option", ["-o", "--out", "--output"])
+def test_the_command_ends_with_the_name_of_the_file(run, pictures, tmp_path, option):
+    code, _, err = call("predict", run, pictures, "--workers", 0, option, tmp_path / "p.csv")
+    assert (code, err) == (0, f"43 predictions: {tmp_path}/p.csv\n")
+    code, _, err = call("predict", run, pictures / "00.png", option, tmp_path / "q.csv", "--shard", "0/2")
+    assert code == 0
+    assert err == f"1 prediction: {tmp_path}/q.part-0-of-2.csv (each share has a file of its own)\n"
+
+
 def test_the_command_exits_with_3_after_all_rows_are_written(run, pictures, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no")
     words = ["predict", run, pictures, tmp_path / "bad.png", "--workers", 0]
@@ -695,7 +802,7 @@ MEMORY = """
 import re, sys
 from pathlib import Path
 from semilla.inference.files import predict
-predict(*sys.argv[1:], workers=1)
+predict(*sys.argv[1:], workers=1, progress=sys.stderr)
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 

@@ -298,8 +298,12 @@ def test_a_dry_run_does_nothing(arrays, tmp_path, monkeypatch):
     said = []
     assert train(arrays, out=tmp_path / "run", dry_run=True, say=said.append) is None
     assert list(tmp_path.iterdir()) == []
-    (text,) = said
-    assert "plan: 6 steps of supervised (2 s) and uda (2 s) with small_cnn on cpu, about 3 s in all" in text
+    understood, plan = said
+    assert "unlabeled" in understood
+    assert "plan: 6 steps of supervised and uda with small_cnn on cpu\n" in plan, "so few are not timed"
+    assert train(arrays, steps=60, out=tmp_path / "run", dry_run=True, say=said.append) is None
+    assert "plan: 60 steps of supervised (15 s) and uda (15 s) with small_cnn on cpu, about 30 s in all" in said[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_run_json_says(arrays, tmp_path):
@@ -531,3 +535,215 @@ def test_the_shown_recipe_of_a_run_with_a_baseline(tmp_path):
         recipe.write_text(text)
         semilla.train("digits", labels=20, method=method, recipe=recipe, out=out, baseline=False)
         assert weights(out, f"{method}-2") == weights(tmp_path / "first", f"{method}-2")
+
+
+def test_a_shown_recipe_gives_the_same_baseline_and_verdict(tmp_path):
+    words = {"labels": 40, "method": "pseudo_label", **TINY}  # the recipe of digits gives each its own learning rate
+    words = {key: value for key, value in words.items() if key != "width"}
+    first = semilla.train("digits", out=tmp_path / "first", **words)
+    code, text, _ = invoke("show", tmp_path / "first", "--recipe")
+    assert code == 0
+    assert "ramp = 0.4" in text, "what was left at the method's default is a setting too"
+    recipe = tmp_path / "shown.toml"
+    recipe.write_text(text)
+    again = semilla.train("digits", labels=40, method="pseudo_label", recipe=recipe, out=tmp_path / "again")
+    rates = {name: result.settings.learning_rate for name, result in first.fits.items()}
+    assert len(set(rates.values())) == 2
+    for fit in first.fits:
+        assert weights(tmp_path / "again", fit) == weights(tmp_path / "first", fit)
+    assert again.verdict == first.verdict
+
+
+def test_a_recipe_that_speaks_of_no_baseline_is_the_baselines_too(tmp_path, arrays):
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("learning_rate = 0.5\nmomentum = 0.5\n")
+    assert train(arrays, recipe=recipe).fits["supervised-0"].settings.momentum == 0.5
+    recipe.write_text("learning_rate = 0.5\nmomentum = 0.5\n[baseline]\nlearning_rate = 0.25\nviews = ['strong']\n")
+    own = train(arrays, recipe=recipe).fits["supervised-0"].settings
+    assert (own.learning_rate, own.momentum, own.hyperparameters) == (0.25, 0.9, {"views": ("strong",)})
+    for wrong, code in (("baseline = 3\n", "U005"), ("[baseline]\nlearnin_rate = 1\n", "U002")):
+        recipe.write_text(wrong)
+        failed(code, arrays, recipe=recipe)
+
+
+# What a run is scored on
+
+
+def with_test(arrays, seed, count=60):
+    """The same data with other test pictures."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pixels = draw.integers(0, 200, (count, 8, 8)) + 30 * labels[:, None, None]
+    return {**arrays, "x_test": pixels.astype(np.uint8), "y_test": labels}
+
+
+@pytest.mark.parametrize("count", [60, 40])
+def test_a_baseline_of_another_test_part_is_not_paired_with_a_method(arrays, tmp_path, count):
+    train(arrays, out=tmp_path / "run")
+    assert failed("C026", with_test(arrays, 5, count), out=tmp_path / "run", method="pi_model").fix
+    assert not (tmp_path / "run" / "fits" / "pi_model-0").exists()
+    train(with_test(arrays, 5, count), out=tmp_path / "run", overwrite=True)
+    assert read(tmp_path / "run" / "run.json")["verdict"]["n"] == count
+
+
+def test_overwriting_leaves_no_fit_of_other_data_behind(arrays, tmp_path):
+    train(arrays, out=tmp_path / "run", method="pi_model")
+    error = failed("C026", with_test(arrays, 5), out=tmp_path / "run", overwrite=True)
+    assert "pi_model-0" in error.message
+    assert not (tmp_path / "run" / "fits" / "uda-0").exists()
+
+
+def test_a_refused_resumption_leaves_the_manifest_as_it_was(pictures, tmp_path):
+    run = tmp_path / "run"
+    train(pictures, out=run)
+    before = (run / "manifest.jsonl").read_bytes()
+    picture(pictures / "unlabeled" / "new.png", np.random.default_rng(9), 60)
+    failed("C003", pictures, out=run, resume=True, allow_data_change=True, threshold=0.5)
+    assert (run / "manifest.jsonl").read_bytes() == before
+    failed("C026", pictures, out=run, resume=True)
+
+
+def test_a_run_of_changed_data_or_settings_is_of_another_lineage(pictures, tmp_path):
+    run = tmp_path / "run"
+
+    def lineages():
+        return {path.parent.name: read(path)["lineage"] for path in run.glob("fits/*/fit.json")}
+
+    train(pictures, out=run)
+    first = lineages()
+    assert len(set(first.values())) == 2
+    assert all(len(own) == 16 for own in first.values())
+    train(pictures, out=run, resume=True, log_every=1)
+    assert lineages() == first, "what cannot change the weights does not count"
+    train(pictures, out=run, resume=True, allow_change=["clip"], clip=1.0)
+    second = lineages()
+    picture(pictures / "unlabeled" / "new.png", np.random.default_rng(9), 60)
+    train(pictures, out=run, resume=True, allow_change=["clip"], allow_data_change=True, clip=1.0)
+    assert not {*lineages().values()} & {*first.values(), *second.values()}
+    assert not {*second.values()} & {*first.values()}
+
+
+def test_evaluate_refuses_a_test_part_that_was_drawn_anew(pictures, tmp_path):
+    run = tmp_path / "run"
+    train(pictures, out=run, holdout=0.4)
+    code, _, err = invoke("evaluate", run)
+    assert code == 0, err
+    draw = np.random.default_rng(9)
+    for number in range(10, 20):
+        picture(pictures / "dark" / f"{number}.png", draw, 0)
+    code, _, err = invoke("evaluate", run)
+    assert code == 4
+    assert "C026" in err
+    assert "--data PATH" in err
+
+
+def test_evaluate_tells_of_rows_that_were_trained_on(tmp_path):
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(60, 3)).round(4)
+    lines = [f"{a},{b},{c},{'pos' if a > 0 else 'neg'}" for a, b, c in x]
+    table, other = tmp_path / "t.csv", tmp_path / "o.csv"
+    table.write_text("\n".join(["a,b,c,label", *lines[:40]]))
+    other.write_text("\n".join(["a,b,c,label", *lines[40:]]))
+    train(table, out=tmp_path / "run", baseline=False, pool="all")
+    _, out, _ = invoke("evaluate", tmp_path / "run", "--data", table)
+    assert "40 of 40 examples are equal to some that were trained on" in out
+    _, out, _ = invoke("evaluate", tmp_path / "run", "--data", other)
+    assert "trained on" not in out
+
+
+def test_compare_takes_the_words_of_the_data(tmp_path, untested):
+    words = {**TINY, "draws": 1, "workers": 1}
+    found = semilla.compare(untested, ["supervised"], holdout=0.5, **words)
+    assert [len(row.scores) for row in found.rows] == [1]
+    with pytest.raises(SemillaError) as caught:
+        semilla.compare(untested, ["supervised"], **words)
+    assert caught.value.code == "D061"
+
+
+# What a run says of its data, and where it may write
+
+
+def test_a_run_is_not_written_into_its_data(pictures, monkeypatch):
+    before = sorted(pictures.rglob("*"))
+    assert "lies in the data folder" in failed("U022", pictures, out=pictures / "runs" / "a").message
+    monkeypatch.chdir(pictures)
+    code, _, err = invoke("train", ".", "--steps", 2)
+    assert code == 2
+    assert "U022" in err
+    with pytest.raises(SemillaError, match="lies in the data folder"):
+        semilla.compare(pictures, ["uda"], out=pictures / "unlabeled" / "c", draws=1)
+    assert sorted(pictures.rglob("*")) == before
+
+
+def test_a_run_finds_its_data_from_elsewhere(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train("pictures", out=tmp_path / "run", holdout=0.4)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, out, err = invoke("evaluate", tmp_path / "run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["n"] == 4
+    pictures.rename(tmp_path / "moved")
+    code, _, err = invoke("evaluate", tmp_path / "run")
+    assert code == 3
+    assert "'pictures', are not where they were" in err
+    assert "--data PATH" in err
+
+
+def test_unbalanced_classes_are_told(arrays):
+    labels = np.where(np.arange(120) < 60, (np.arange(120) < 4).astype(int), -1)
+    said = []
+    train({**arrays, "y_train": labels}, say=said.append)
+    told = "\n".join(said)
+    assert "warn[D130]: the classes are unbalanced: always saying '0' would be right for 93% of the labels" in told
+    said.clear()
+    train({**arrays, "x_test": arrays["x_test"][::2], "y_test": arrays["y_test"][::2]}, say=said.append)
+    told = "\n".join(said)
+    assert "D130" not in told
+    assert "there is no test label of '1'" in told
+
+
+def test_what_was_understood_is_said_before_what_is_wrong(arrays):
+    said = []
+    failed("D040", {**arrays, "y_train": np.arange(120) % 2}, say=said.append)
+    assert "  all                120           60" in "\n".join(said)
+
+
+def test_few_steps_are_pointed_out(arrays):
+    said = []
+    trained = train(arrays, say=said.append)
+    assert "note: 6 steps are few (by default 600)" in said[-1]
+    assert len(repr(trained)) < 300
+    said.clear()
+    train(arrays, steps=151, say=said.append)
+    assert "steps are few" not in said[-1]
+
+
+def test_wrong_words_are_told_before_any_data_are_read(monkeypatch):
+    monkeypatch.setattr("semilla.runs.load_data", lambda *_: pytest.fail("the data are read"))
+    assert "label_column" not in failed("U002", "nowhere", label_col="x").message
+
+
+def test_a_run_given_as_data_is_recognised(arrays, tmp_path):
+    train(arrays, out=tmp_path / "run")
+    assert "is a run, not data" in failed("D003", tmp_path / "run").message
+
+
+def test_one_unlabeled_example_is_enough(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,b,label\n1,2,x\n3,4,y\n5,6,\n")
+    trained = semilla.train(table, steps=2, device="cpu")
+    assert trained.result.settings.unlabeled_batch == 2
+
+
+def test_a_data_set_of_the_datasets_library_may_be_a_table():
+    datasets = pytest.importorskip("datasets")
+    draw = np.random.default_rng(0)
+    columns = {"a": draw.normal(size=80).tolist(), "who": [f"name {row}" for row in range(80)]}
+    columns["label"] = [("x", "y")[row % 2] if row < 30 else None for row in range(80)]
+    whole = datasets.Dataset.from_dict(columns)
+    said = []
+    assert train(whole, holdout=0.3, width=8, say=said.append).verdict is not None
+    assert "1 column with another word in each row, left out: 'who'" in said[0]
+    parts = datasets.DatasetDict({"train": whole.select(range(10, 80)), "test": whole.select(range(10))})
+    assert len(load(parts, None).test) == 10

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from semilla import files
-from semilla.errors import StateError, UsageError
+from semilla.data.source import Source
+from semilla.data.sources import load
+from semilla.errors import DataError, StateError, UsageError
 from semilla.evidence.comparison import Job, Outcome, Row, as_json, format_rows, run_jobs, summarise
 from semilla.methods import METHODS, find
 
@@ -78,15 +80,23 @@ def compare(
     """
     if draws < 1:
         raise UsageError("U006", f"draws = {draws} is out of range", "give 1 or more; an interval needs 2")
+    if "method" in changes:
+        raise UsageError("U002", "compare takes methods, a list, and not method", f"methods=[{changes['method']!r}]")
+    data, changes = Source.of(data, changes)
     names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else list(METHODS)
     folder = None if out is None else Path(out)
+    if folder is not None:
+        data.refuse_inside(folder)
+    part = changes.get("evaluate_on", "test")
+    if getattr(load(data, progress), part, None) is None:  # it is also decoded once here, and not by each worker
+        raise DataError("D061", f"the data have no {part} part, so nothing can be told", "give one: test=, holdout=0.2")
     if folder is not None and (folder / "fits").exists():
         raise StateError("C001", f"{str(folder)!r} holds fits already", "name another folder with --out")
     began = time.monotonic()
     options = {"data": data, "labels": labels, "out": None if out is None else str(out), "keep_checkpoints": False}
     # The longest first: the last fits decide when all are done.
     order = sorted(names, key=_cost, reverse=True)
-    jobs = [Job(name, seed, {**options, **_own(name, data, changes)}) for name in order for seed in range(draws)]
+    jobs = [Job(name, seed, {**options, **_own(name, changes)}) for name in order for seed in range(draws)]
     done = {(outcome.job.method, outcome.job.seed): outcome for outcome in run_jobs(jobs, workers, progress)}
     outcomes = [done[name, seed] for name in names for seed in range(draws)]
     result = Comparison(summarise(outcomes, BASELINE), outcomes, folder, time.monotonic() - began)
@@ -98,7 +108,7 @@ def compare(
     return result
 
 
-def _own(method: str, data: Any, changes: dict[str, Any]) -> dict[str, Any]:
+def _own(method: str, changes: dict[str, Any]) -> dict[str, Any]:
     """What of the changes a method knows: a threshold is nothing to one without."""
     others = {name for entry in METHODS.values() for name in entry.hyperparameters} - set(find(method).hyperparameters)
     return {key: value for key, value in changes.items() if key not in others}

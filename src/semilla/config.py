@@ -88,6 +88,7 @@ class Settings:
         pool: what is unlabeled: the ``rest`` beside the labeled examples, or ``all``, those included.
         device: ``cpu``, ``cuda`` or ``mps``.
         precision: ``fp32`` or ``bf16``.
+        memory_format: order of the memory of pictures and kernels: ``channels_last`` or ``contiguous``.
         threads: CPU threads.
         evaluate_every: steps between evaluations.
         save_every: steps between checkpoints.
@@ -118,6 +119,7 @@ class Settings:
     pool: Literal["rest", "all"] = "rest"
     device: Literal["cpu", "cuda", "mps"] | None = None
     precision: Literal["fp32", "bf16"] | None = None
+    memory_format: Literal["channels_last", "contiguous"] | None = None
     threads: int | None = None
     evaluate_every: int | None = None
     save_every: int | None = None
@@ -265,9 +267,23 @@ def parse_assignment(text: str) -> tuple[str, Value]:
 def recipe(name: str | Path) -> dict[str, Any]:
     """The deltas of a recipe: one that comes with semilla (``digits/uda``) or a TOML file of the user's.
 
+    Its table ``baseline``, the deltas of the supervised training beside the method, is left to `baseline_of`.
+
     Raises:
         UsageError: no such recipe, not TOML, or larger than 64 kB.
     """
+    return {key: value for key, value in _read_recipe(name).items() if key != "baseline"}
+
+
+def baseline_of(name: str | Path) -> dict[str, Any] | None:
+    """The deltas that a recipe has for the baseline; None where it does not speak of it. Raises as `recipe`."""
+    own = _read_recipe(name).get("baseline")
+    if own is not None and not isinstance(own, dict):
+        raise UsageError("U005", f"baseline = {reprlib.repr(own)} is not a table of settings", "write [baseline]")
+    return own
+
+
+def _read_recipe(name: str | Path) -> dict[str, Any]:
     path = Path(name)
     if path.suffix == ".toml":
         if not path.is_file():

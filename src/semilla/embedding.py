@@ -14,19 +14,26 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
 from semilla import __version__, files
 from semilla.config import Settings
 from semilla.config import settings as resolve
 from semilla.contract import Net
 from semilla.data.dataset import UNKNOWN, Dataset, Examples, Inputs, Split, take
+from semilla.data.holdout import hold_out
+from semilla.data.manifest import PARTS, Manifest
+from semilla.data.pictures import printable
 from semilla.data.preparation import preparation
+from semilla.data.progress import Bar
+from semilla.data.rows import Rows
+from semilla.data.scan import Scan, scan
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
-from semilla.errors import StateError, UsageError
+from semilla.data.sources import load_manifest
+from semilla.errors import DataError, StateError, UsageError
 from semilla.inference.forward import block_rows
 from semilla.inference.model import CARD, Model, arrange, find_fit, load, make_views
+from semilla.text import clean
 from semilla.training import plan
 from semilla.training.devices import choose_device
 
@@ -61,7 +68,8 @@ def embed(
 
     Args:
         data: as for ``semilla.train``, or a `Source`, which also says to what size pictures are brought; without a
-            word it is that of the weights or, if they are random, of the pictures.
+            word it is that of the weights or, if they are random, of the pictures. For a run they are read as
+            ``semilla.predict`` reads them, whatever their sizes and colors are.
         out: ``.npz`` (arrays as `semilla.data.arrays.from_arrays` takes them, and ``path_<part>``) or ``.parquet`` (a
             table of ``id``, ``split``, ``label``, ``embedding``). A description goes beside it as JSON.
         network: a network's name; its weights are random unless ``weights`` says otherwise.
@@ -89,11 +97,10 @@ def embed(
     else:
         model = load(run, fit)
         model.net.to(choose_device(device)[0])
-        dataset = load_data(_sized_as(source, model), progress)
-        _check_reading(model, dataset)
+        dataset = _as_the_model_reads(source, model, progress, say)
     parts = _parts(dataset)
     counts = {part.name: len(part.inputs) for part in parts}
-    with _bar(f"embedding {dataset.name}", sum(counts.values()), progress) as bar:
+    with Bar(f"embedding {dataset.name}", sum(counts.values()), "examples", progress) as bar:
         width = _write(out, parts, lambda part: _features(model, part.inputs, bar.update), dataset.classes)
     about = _about(model, dataset, source, counts) | {"width": width, "weights": _origin(model, run, fit, seed)}
     with out.open("rb") as file:
@@ -119,14 +126,6 @@ def _untrained(
     return _frozen(asked, dataset), dataset
 
 
-def _bar(title: str, total: int, stream: TextIO | None) -> Any:
-    """Progress with the time that is left."""
-    often = 0.1 if stream is not None and stream.isatty() else 10
-    return tqdm(
-        total=total, desc=title, unit=" examples", file=stream, disable=stream is None, mininterval=often, leave=False
-    )
-
-
 def _check_request(
     out: Path, network: str | None, weights: str | None, run: str | Path | None, overwrite: bool
 ) -> None:
@@ -142,11 +141,56 @@ def _check_request(
         raise UsageError("U064", f"{str(out)!r} is there already", "add overwrite, or take another name")
 
 
-def _sized_as(source: Source, model: Model) -> Source:
-    """The source with pictures brought to the model's size, as in its training."""
-    if model.card["inputs"]["kind"] != "images" or model.form.height != model.form.width:
-        return source
-    return dataclasses.replace(source, size=model.form.height, resize=model.form.resize)
+def _as_the_model_reads(source: Source, model: Model, progress: TextIO | None, say: Callable[[str], object]) -> Dataset:
+    """The data with pictures of files brought to the model's form; all else as training reads it.
+
+    Raises:
+        StateError: C020, a table whose columns would be read otherwise than those of training.
+    """
+    files_of_pictures = None
+    if model.card["inputs"]["kind"] == "images" and not isinstance(source.data, Dataset):
+        files_of_pictures = load_manifest(source)
+    if files_of_pictures is None:
+        dataset = load_data(source, progress)
+        _check_reading(model, dataset)
+        return dataset
+    manifest, blobs = files_of_pictures
+    found = scan(blobs, manifest.name, model.form, progress, source.max_pixels)
+    dataset = _of_scan(manifest, found, _readable(manifest, found, source.on_bad_file == "skip", say))
+    return dataset if source.holdout is None else hold_out(dataset, source.holdout)
+
+
+def _readable(manifest: Manifest, found: Scan, skip: bool, say: Callable[[str], object]) -> npt.NDArray[np.int64]:
+    """The rows of pictures that there are pixels of.
+
+    Raises:
+        DataError: D014, some cannot be read and are not to be left out, or none can.
+    """
+    if found.problems:
+        row, reason = min(found.problems.items())
+        count = f"{len(found.problems):,} of {len(manifest):,} pictures cannot be read"
+        message = f"{count}; first: {clean(manifest.paths[row])} ({clean(reason)})"
+        if not skip or len(found.problems) == len(manifest):
+            raise DataError("D014", message, "remove or replace them, or leave them out: --on-bad-file skip")
+        say(f"left out: {message}")
+    return np.setdiff1d(np.arange(len(manifest)), list(found.problems))
+
+
+def _of_scan(manifest: Manifest, found: Scan, index: npt.NDArray[np.int64]) -> Dataset:
+    """Some rows of decoded pictures as a data set."""
+    kept = dataclasses.replace(manifest, labels=tuple(map(printable, manifest.labels))).select(index.tolist())
+    names = {*filter(None, kept.labels), *filter(None, map(printable, manifest.classes))}
+    classes = tuple(sorted(names, key=str.encode))
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers.get(label or "", UNKNOWN) for label in kept.labels], np.int64)
+
+    def part(name: str) -> Examples:
+        rows = np.flatnonzero(np.array(kept.parts) == name)
+        return Examples(Rows(found.pixels, index[rows]), labels[rows])
+
+    train, *held_out = map(part, PARTS)
+    development, test = (own if len(own) else None for own in held_out)
+    return Dataset(kept.name, "images", classes, train.inputs, train.labels, development, test, manifest=kept)
 
 
 def _check_reading(model: Model, dataset: Dataset) -> None:
@@ -173,7 +217,7 @@ def _frozen(asked: Settings, dataset: Dataset) -> Model:
     inputs = preparation(dataset, Split(dataset.classes, pool, take(dataset.inputs, none), none, none))
     if scale := plan.normalisation(settings, dataset.inputs.shape[1]):
         inputs |= {"mean": scale[0], "std": scale[1]}
-    net = Net(plan.memory_format(backbone, choose_device(asked.device)[0])).eval().requires_grad_(False)
+    net = Net(plan.placed(backbone, choose_device(asked.device)[0])).eval().requires_grad_(False)
     card = {"network": spec, "classes": list(dataset.classes), "inputs": inputs}
     return Model(net, dataset.classes, card, make_views(inputs))
 

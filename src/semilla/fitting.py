@@ -12,8 +12,7 @@ import math
 import platform
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,8 +29,9 @@ from semilla.augment.vectors import reference_rows
 from semilla.config import Settings, recipe, recipes
 from semilla.config import settings as resolve
 from semilla.contract import Info, Method, Net
-from semilla.data.dataset import Dataset, Inputs, Split, fingerprint, split, take
+from semilla.data.dataset import Dataset, Inputs, Split, fingerprint, held_out_fingerprint, split, take
 from semilla.data.labels import choose_labels, read_index_file
+from semilla.data.leaks import row_hashes
 from semilla.data.preparation import preparation
 from semilla.data.reading import TableReading
 from semilla.data.source import Source
@@ -53,8 +53,12 @@ from semilla.training.optimizers import build_optimizer
 from semilla.training.progress import Progress, Watcher
 from semilla.training.recorder import CHECKPOINTS, METRICS, Recorder
 from semilla.training.state import State
+from semilla.training.trial import step_seconds
 
 FIT, OUTPUTS = "fit.json", "outputs.safetensors"
+
+TRAINED = "trained_rows"
+"""The hashes of all that was trained on, among a fit's outputs: of arrays and tables, whose manifest has none."""
 
 STRONGEST = {"images": ("weak", "strong"), "vectors": ("weak",)}
 """The baseline's views, all in every step: what strong augmentation gives is not credited to the unlabeled data."""
@@ -219,7 +223,7 @@ def plan_fit(
     replayed: dict[str, str] = {}
     if resume and folder is not None and (folder / FIT).exists():
         asked, replayed = lineage.replayed(asked, files.read_json(folder / FIT), minutes is not None, versions())
-    settings, reasons = plan.complete(asked, dataset, parts)
+    settings, reasons = plan.complete(asked, dataset, parts, network is not None)
     planned = Fit(dataset, parts, settings, reasons | replayed, entry, network, evaluate_on, source)
     if minutes is not None and "steps" not in replayed:
         planned = planned.within(minutes, asked)
@@ -317,12 +321,10 @@ class Fit:
         allowed: tuple[tuple[str, ...], bool],
         progress: TextIO | Watcher | None,
     ) -> Result:
-        with own_generators(self.settings.device), devices.threads(self.settings.threads or 1):
+        with devices.own_generators(self.settings.device), devices.threads(self.settings.threads or 1):
             state, spec = self.build()
             provenance = self._prepare(folder, spec, resume, overwrite, allowed)
-            device = torch.device(self.settings.device or "cpu")
-            batches = Batches(self.parts, state.method, self.views, self.settings, device)
-            evaluation = self._evaluation(state, device)
+            evaluation = self._evaluation(state)
             bar = Progress(self.settings.method, self.settings.steps or 0, progress)
             recorder = Recorder(folder, provenance, bar)
             if resume:
@@ -331,7 +333,7 @@ class Fit:
             recorder.event("started", step=state.step)
             began = time.monotonic()
             try:
-                train_loop(state, self.task, batches, self.settings, evaluation, recorder)
+                train_loop(state, self.task, self.batches(state), self.settings, evaluation, recorder)
             except Interrupted as stop:
                 recorder.event("interrupted", step=state.step, signal=stop.signal_number)
                 raise
@@ -339,11 +341,16 @@ class Fit:
             recorder.progress.close()
             return self._finish(state, spec, recorder, seconds)
 
-    def _evaluation(self, state: State, device: torch.device) -> Evaluation | None:
+    def batches(self, state: State) -> Batches:
+        """The batches that the method wants."""
+        device = torch.device(self.settings.device or "cpu")
+        return Batches(self.parts, state.method, self.views, self.settings, device)
+
+    def _evaluation(self, state: State) -> Evaluation | None:
         held_out = getattr(self.dataset, self.evaluate_on)
         if held_out is None:
             return None
-        threshold = getattr(state.method, "threshold", None)
+        threshold, device = getattr(state.method, "threshold", None), torch.device(self.settings.device or "cpu")
         return Evaluation(self.evaluate_on, held_out, self.task, self.views, device, threshold)
 
     def build(self) -> tuple[State, dict[str, Any]]:
@@ -359,7 +366,7 @@ class Fit:
         else:
             model, spec = copy.deepcopy(self.network), {"name": "custom"}  # the caller's module stays as it is
         width = _feature_width(model, self.views, self.parts)
-        model = plan.memory_format(model, settings.device or "cpu")
+        model = plan.placed(model, settings.device or "cpu", settings.memory_format or "channels_last")
         net = Net(model, method.heads(width)).to(settings.device or "cpu").train()
         method = method.to(settings.device or "cpu")
         decay = method.ema_decay if method.ema_decay is not None else settings.ema_decay
@@ -377,7 +384,8 @@ class Fit:
             raise UsageError("U006", f"minutes = {minutes} is out of range", "give a number above 0")
         seconds = step_seconds(self)
         steps = max(1, int(60 * minutes / seconds))
-        settings, reasons = plan.complete(dataclasses.replace(asked, steps=steps), self.dataset, self.parts)
+        asked = dataclasses.replace(asked, steps=steps)
+        settings, reasons = plan.complete(asked, self.dataset, self.parts, self.network is not None)
         reasons["steps"] = f"{minutes:g} minutes at {1000 * seconds:.1f} ms a step"
         return Fit(self.dataset, self.parts, settings, reasons, self.entry, self.network, self.evaluate_on, self.source)
 
@@ -398,12 +406,23 @@ class Fit:
     def describe(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the result, as plain values: saved with the run and compared on resume."""
         return {
-            "settings": _described(self.settings),
+            "settings": self._decisive(),
             "network": dict(spec),
             "classes": list(self.dataset.classes),
-            "data": {"name": self.dataset.name, "fingerprint": fingerprint(self.parts), **_counts(self.parts)},
+            "data": {
+                "name": self.dataset.name,
+                "fingerprint": fingerprint(self.parts),
+                "held_out": held_out_fingerprint(self.dataset),
+                **_counts(self.parts),
+            },
             "evaluate_on": self.evaluate_on,
         }
+
+    def _decisive(self) -> dict[str, Any]:
+        """The settings without hyperparameters that are what they would be anyway: said or not, the fit is the same."""
+        known = self.entry.hyperparameters
+        own = {key: value for key, value in self.settings.hyperparameters.items() if value != known[key].ours}
+        return _described(dataclasses.replace(self.settings, hyperparameters=own))
 
     def _prepare(
         self,
@@ -434,6 +453,7 @@ class Fit:
             forget_checkpoints(folder)
         notes = [*self.dataset.notes, *self.parts.notes]
         written = {**provenance, "reasons": self.reasons, "notes": notes, "changed": changed}
+        written["lineage"] = lineage.identity(described, changed)
         files.write_json(path, {**written, "source": self.source.plain() if self.source is not None else None})
         return provenance
 
@@ -479,6 +499,9 @@ class Fit:
                 said[f"{part}_labels"] = held.labels
         said |= self._said(net, "labeled", self.parts.labeled.inputs, self.parts.labeled_index)
         said["labeled_labels"] = self.parts.labeled.labels
+        trained = [row_hashes(inputs) for inputs in (self.parts.labeled.inputs, self.parts.unlabeled)]
+        if self.dataset.manifest is None or not self.dataset.manifest.digests:  # other examples tell themselves so
+            said[TRAINED] = np.concatenate(trained).view(np.int64)
         chosen = np.sort(permutation(0, "sampled outputs", 0, len(self.parts.unlabeled))[:SAMPLED])
         sample = take(self.parts.unlabeled, chosen)
         return said | self._said(net, "unlabeled", sample, self.parts.unlabeled_index[chosen])
@@ -532,18 +555,6 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-
-
-@contextmanager
-def own_generators(device: str | None = None) -> Iterator[None]:
-    """Give the caller's global generators back as they were: the CPU's and those of the device in use."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([torch.cuda.current_device()] if device == "cuda" else []):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 
 def _known_as(dataset: Dataset, source: Source | None) -> str:
@@ -605,25 +616,6 @@ def _feature_width(model: nn.Module, views: Views, parts: Split) -> int:
         raise UsageError("U012", found, fix)
     width: int = output.features.shape[-1]
     return width
-
-
-def step_seconds(fit: Fit, least: float = 3.0) -> float:
-    """Seconds of one step, measured for about so long on a copy of the fit."""
-    with own_generators(fit.settings.device), devices.threads(fit.settings.threads or 1):
-        state, _ = fit.build()
-        device = torch.device(fit.settings.device or "cpu")
-        batches = Batches(fit.parts, state.method, fit.views, fit.settings, device)
-        steps, done, began = 3, 0, 0.0
-        while True:
-            settings = dataclasses.replace(fit.settings, steps=done + steps, log_every=None)
-            recorder = Recorder(None, {}, Progress("", 0, None))
-            start = time.monotonic()
-            train_loop(state, fit.task, batches, settings, None, recorder)
-            elapsed = time.monotonic() - start
-            if began and elapsed >= least / 2:
-                return elapsed / steps
-            done, began = done + steps, start
-            steps *= 2
 
 
 def _described(settings: Settings) -> dict[str, Any]:

@@ -13,30 +13,33 @@ import numpy as np
 from torch import nn
 
 from semilla import files
-from semilla.config import PARAMETERS, settings
+from semilla.config import PARAMETERS, baseline_of, settings
 from semilla.contract import Method
-from semilla.data.dataset import Dataset
+from semilla.data.dataset import UNKNOWN, Dataset, held_out_fingerprint
+from semilla.data.labels import IMBALANCE, IntArray
 from semilla.data.manifest import Manifest, differences
+from semilla.data.roles import listed
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
-from semilla.errors import StateError, UsageError
+from semilla.errors import DataError, StateError, UsageError
 from semilla.evidence.comparison import share_used
 from semilla.evidence.verdict import FEW, Verdict, judge
-from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, step_seconds, versions
+from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, versions
 from semilla.inference.model import Model
+from semilla.methods import find
 from semilla.text import clean
 from semilla.training import plan
+from semilla.training.trial import profile, step_seconds
 
 RUN, MANIFEST, FORMAT = "run.json", "manifest.jsonl", 1
 BASELINE = "supervised"
 
+_NOT_TIMED = 50  # steps up to which the plan does not say how long they take: they are over as soon
 _COLOURS = {1: "grey", 3: "colour"}
 _CLASSES_SHOWN = 20
-_BOTH = ("size", "resize")
-_SOURCE = {field.name for field in dataclasses.fields(Source)} - {"data"}
 _SHARED = (
-    *("width", "weights", "layer_decay", "size", "resize", "steps", "labeled_batch", "pool", "device"),
-    *("precision", "threads", "seed", "evaluate_every", "save_every", "log_every", "strict", "optimizer"),
+    *("width", "weights", "layer_decay", "size", "resize", "steps", "labeled_batch", "pool", "optimizer", "device"),
+    *("precision", "memory_format", "threads", "seed", "evaluate_every", "save_every", "log_every", "strict"),
 )
 """What the baseline has in common with the method: everything but the method."""
 
@@ -60,6 +63,11 @@ class Trained:
     why: str
     folder: Path | None
     plan: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Short, for notebooks."""
+        word = "no verdict" if self.verdict is None else self.verdict.sentence()
+        return f"<Trained: {self.shipped} is shipped; {word}>"
 
     @property
     def result(self) -> Result:
@@ -103,6 +111,7 @@ def train(
     network: nn.Module | str | None = None,
     evaluate_on: str = "test",
     dry_run: bool = False,
+    profiled: bool = False,
     allow_change: Iterable[str] = (),
     allow_data_change: bool = False,
     command: str = "semilla.train(…)",
@@ -126,6 +135,7 @@ def train(
         network: a network's name, or a module of your own whose forward returns (logits, features).
         evaluate_on: the held-out part that is scored along the way, ``test`` or ``development``.
         dry_run: only read the data and say what would be done.
+        profiled: first measure where the time of the method's step goes, say so, and write a trace into ``out``.
         allow_change: settings that a resumed run may change; it is not bit-exact from there on.
         allow_data_change: whether a resumed run may find other data.
         command: what to write into the run folder as its origin.
@@ -147,29 +157,50 @@ def train(
         raise UsageError("U016", "there is nothing to resume without a run folder", "say which: out=")
     if evaluate_on not in ("test", "development"):
         raise UsageError("U015", f"evaluate_on = {evaluate_on!r} is no held-out part", "test or development")
-    source, changes = source_of(data, changes)
-    dataset = load_data(_sized(source, network, changes), progress)
+    source, changes = Source.of(data, changes)
+    _check_words(method, changes)
     folder = None if out is None else Path(out)
+    if folder is not None:
+        source.refuse_inside(folder)
+    dataset = load_data(_sized(source, network, changes), progress)
     common: dict[str, Any] = {"labels": labels, "labels_file": labels_file, "out": folder, "resume": resume}
     common |= {"evaluate_on": evaluate_on, "source": source}
-    main, _ = plan_fit(dataset, method=method, recipe=recipe, minutes=minutes, network=network, **common, **changes)
+    try:
+        main, _ = plan_fit(dataset, method=method, recipe=recipe, minutes=minutes, network=network, **common, **changes)
+    except DataError:  # the user sees what was understood, and then what is wrong with it
+        known = dataset.labels[dataset.labels != UNKNOWN]
+        pool = len(dataset.labels) - len(known) + (0 if dataset.unlabeled is None else len(dataset.unlabeled))
+        say("\n".join(_overview(dataset, known, pool)))
+        raise
     fits = [main]
     if baseline and main.entry.name != BASELINE:
-        fits.insert(0, _baseline(dataset, main, network, common, changes, own_recipe=recipe not in ("auto", None)))
-    told = [*_understood(dataset, main), *_plan(fits, timed=dry_run or progress is not None)]
+        fits.insert(0, _baseline(dataset, main, network, common, changes, recipe))
+    told = _understood(dataset, main)
     say("\n".join(told))
+    planned = _plan(fits, timed=dry_run or progress is not None)  # takes seconds
+    say("\n".join([*planned, *([f"run folder: {folder}"] if folder is not None and not dry_run else [])]))
+    told += planned
+    if profiled:
+        say("\n".join(profile(main, None if dry_run else folder)))
     if dry_run:
         return None
     if folder is not None:
         make_run_folder(folder)
-        _keep_manifest(folder, dataset, resume, overwrite, allow_data_change)
+        _check_data(folder, dataset, fits, resume, overwrite, allow_data_change)
     allowed = {"allow_change": tuple(allow_change), "allow_data_change": allow_data_change}
     results = {_name(fit): _run(fit, folder, fit is main, resume, overwrite, allowed, progress) for fit in fits}
     trained = _concluded(results, folder, tuple(told))
     if folder is not None:
+        _save_manifest(folder, dataset)  # now that every fit has accepted what changed
         _write(folder, trained, source, dataset, command)
     say("\n".join(conclusion(trained, dataset)))
     return trained
+
+
+def _check_words(method: str | type[Method], changes: dict[str, Any]) -> None:
+    """Tell wrong words before any data are read."""
+    entry = find(method)
+    settings(entry.name, entry.hyperparameters, changes)
 
 
 def _run(
@@ -195,13 +226,6 @@ def _name(fit: Fit) -> str:
     return f"{fit.settings.method}-{fit.settings.seed}"
 
 
-def source_of(data: Any, changes: dict[str, Any]) -> tuple[Source, dict[str, Any]]:
-    """The source, with what belongs to the data taken out of the other keywords."""
-    own = {key: value for key, value in changes.items() if key in _SOURCE and value is not None}
-    rest = {key: value for key, value in changes.items() if key not in _SOURCE or key in _BOTH}
-    return dataclasses.replace(data if isinstance(data, Source) else Source(data), **own), rest
-
-
 def _sized(source: Source, network: nn.Module | str | None, changes: dict[str, Any]) -> Source:
     """The source with the size that pretrained weights want, if any are asked for: known before a picture is read."""
     words = {key: value for key, value in changes.items() if key in ("weights", "size", "device")}
@@ -216,30 +240,39 @@ def _baseline(
     network: nn.Module | str | None,
     common: dict[str, Any],
     changes: dict[str, Any],
-    own_recipe: bool,
+    recipe: str | Path | None,
 ) -> Fit:
-    """Supervised training with the method's network, budget and labels, and the augmentation that suits it best."""
+    """Supervised training with the method's network, budget and labels.
+
+    Its own settings are those of a recipe's table ``baseline``; of a recipe without one, the method's; and without a
+    recipe those of the data set's recipe for supervised training, or else the weak and the strong view.
+    """
     given = {key: value for key, value in changes.items() if key in PARAMETERS}
-    shared = {name: getattr(main.settings, name) for name in (PARAMETERS if own_recipe else _SHARED)}
-    own = network if isinstance(network, nn.Module) else main.settings.network
-    given.pop("network", None)
-    shared.pop("network", None)
-    fit, _ = plan_fit(dataset, method=BASELINE, network=own, **common, **{**given, **shared})
+    named = recipe not in ("auto", None)
+    own = baseline_of(recipe) if named and recipe is not None else None
+    common_names = PARAMETERS if named and own is None else _SHARED
+    shared = {name: getattr(main.settings, name) for name in common_names}
+    net = network if isinstance(network, nn.Module) else main.settings.network
+    words = {key: value for key, value in {**(own or {}), **given, **shared}.items() if key != "network"}
+    layers = "auto" if own is None else None
+    fit, _ = plan_fit(dataset, method=BASELINE, network=net, recipe=layers, **common, **words)
     return fit
 
 
-def _understood(dataset: Dataset, fit: Fit) -> list[str]:
-    """The data as they were read: form, counts for each class and part, notes."""
+def _overview(dataset: Dataset, labels: IntArray, unlabeled: int) -> list[str]:
+    """The form of the data, and how many examples of each class there are in each part.
+
+    Args:
+        dataset: as it was read.
+        labels: of the labeled examples.
+        unlabeled: how many examples have none, or whose label is not used.
+    """
     shape = dataset.inputs.shape[1:]
     form = (
         f"{shape[2]} × {shape[1]} pixels, {_COLOURS[shape[0]]}" if dataset.kind == "images" else f"{shape[0]} features"
     )
     lines = [f"{clean(dataset.name)}: {dataset.kind}, {form}", ""]
-    columns: dict[str, np.ndarray[Any, Any]] = {"labeled": fit.parts.labeled.labels}
-    for part in ("development", "test"):
-        if (held := getattr(dataset, part)) is not None:
-            columns[part] = held.labels
-    counts = {name: np.bincount(labels, minlength=len(dataset.classes)) for name, labels in columns.items()}
+    counts = {name: np.bincount(own, minlength=len(dataset.classes)) for name, own in _labels(dataset, labels).items()}
     names = [clean(name) for name in dataset.classes]
     width = max(len("unlabeled"), *(min(len(name), 30) for name in names))
     lines.append(f"  {'class':<{width}}" + "".join(f"  {name:>11}" for name in counts))
@@ -251,47 +284,88 @@ def _understood(dataset: Dataset, fit: Fit) -> list[str]:
     if len(names) > _CLASSES_SHOWN:
         lines.append(f"  … and {len(names) - len(shown)} more classes")
     lines.append(f"  {'all':<{width}}" + "".join(f"  {count.sum():>11,}" for count in counts.values()))
-    lines.append(f"  {'unlabeled':<{width}}  {len(fit.parts.unlabeled):>11,}")
+    return [*lines, f"  {'unlabeled':<{width}}  {unlabeled:>11,}", ""]
+
+
+def _labels(dataset: Dataset, labels: IntArray) -> dict[str, IntArray]:
+    """The labels of each part that has some."""
+    held = {part: examples.labels for part in ("development", "test") if (examples := getattr(dataset, part))}
+    return {"labeled": labels, **held}
+
+
+def _understood(dataset: Dataset, fit: Fit) -> list[str]:
+    """The data as they were read: form, counts for each class and part, notes."""
+    labels, pool = fit.parts.labeled.labels, len(fit.parts.unlabeled)
     notes = [note for note in (*dataset.notes, *fit.parts.notes) if note]
-    batch, pool = fit.settings.unlabeled_batch or 0, len(fit.parts.unlabeled)
+    batch = fit.settings.unlabeled_batch or 0
     if 0 < pool < batch:
-        notes.append(
-            f"warn[D041]: {pool} unlabeled examples are fewer than a batch of {batch}: each is used several times"
-        )
+        notes.append(f"warn[D041]: {pool:,} unlabeled are fewer than a batch of {batch}: each is used several times")
+    notes += _imbalance(dataset, labels)
     if dataset.test is None:
         notes.append(
             "no test part: the gain cannot be told; give one with --test DIR, or keep labels back: --holdout 0.2"
         )
     elif len(dataset.test) < FEW:
         notes.append(f"warn[D060]: {len(dataset.test)} test labels are few: only large differences can be told")
-    return [*lines, "", *(clean(note).replace("\\n", "\n") for note in notes)]
+    return [*_overview(dataset, labels, pool), *(clean(note).replace("\\n", "\n") for note in notes)]
+
+
+def _imbalance(dataset: Dataset, labels: IntArray) -> list[str]:
+    """What accuracy hides: classes far apart in size, and those that nothing is tested on."""
+    counts, notes = np.bincount(labels, minlength=len(dataset.classes)), []
+    if counts.max() > IMBALANCE * counts.min():
+        name, share = clean(dataset.classes[counts.argmax()]), counts.max() / counts.sum()
+        what = f"the classes are unbalanced: always saying {name!r} would be right for {share:.0%} of the labels"
+        notes.append(f"warn[D130]: {what}; look at balanced accuracy (semilla evaluate)")
+    if dataset.test is not None:
+        untested = np.setdiff1d(np.arange(len(counts)), dataset.test.labels)
+        if len(untested):
+            names = listed([dataset.classes[number] for number in untested])
+            notes.append(f"warn[D060]: there is no test label of {clean(names)}: nothing can be told of them")
+    return notes
 
 
 def _plan(fits: list[Fit], timed: bool) -> list[str]:
     """What will be trained, with what, and for how long if there is someone to read it."""
     main = fits[-1].settings
+    timed = timed and (main.steps or 0) > _NOT_TIMED
     seconds = [step_seconds(fit, least=0.5) * (fit.settings.steps or 0) if timed else 0.0 for fit in fits]
     each = [f" ({_duration(time)})" if timed else "" for time in seconds]
     names = " and ".join(f"{fit.settings.method}{time}" for fit, time in zip(fits, each, strict=True))
-    reasons = [f"  {name:<16}{_short(getattr(main, name)):<12}{why}" for name, why in fits[-1].reasons.items()]
+    reasons = [f"  {name:<16}{_short(getattr(main, name)):<11} {why}" for name, why in fits[-1].reasons.items()]
     total = f", about {_duration(sum(seconds))} in all" if timed else ""
     plan = f"plan: {main.steps:,} steps of {names} with {main.network} on {main.device}{total}"
     return [plan, "chosen for you:" if reasons else "every setting was given", *reasons]
 
 
-def _keep_manifest(folder: Path, dataset: Dataset, resume: bool, overwrite: bool, allowed: bool) -> None:
-    """Write down what the run is made of, or hold it against what a resumed run was made of."""
-    path = folder / MANIFEST
-    if dataset.manifest is None:
-        return
-    if path.exists() and not (overwrite or (resume and allowed)):
-        changed = differences(Manifest.read(path), dataset.manifest)
-        if changed:
-            more = f"\n  … and {len(changed) - 10} more" if len(changed) > 10 else ""
-            lines = "".join(f"\n  {clean(line)}" for line in changed[:10]) + more
-            fix = "give the data back as they were, or add --allow-data-change (another lineage), or another --out"
-            raise StateError("C026", f"the data have changed since the run began, {len(changed)} rows:{lines}", fix)
-    dataset.manifest.save(path)
+def _check_data(folder: Path, dataset: Dataset, fits: list[Fit], resume: bool, overwrite: bool, allowed: bool) -> None:
+    """Hold the data against those of a run that is there, and write down what a new run is made of.
+
+    Raises:
+        StateError: C026, they have changed: a run stands for one state of its data.
+    """
+    path, new = folder / MANIFEST, {_name(fit) for fit in fits}
+    others = [place for place in sorted((folder / "fits").glob(f"*/{FIT}")) if place.parent.name not in new]
+    changed = differences(Manifest.read(path), dataset.manifest) if path.exists() and dataset.manifest else []
+    held_out = held_out_fingerprint(dataset)
+    torn = [place for place in others if files.read_json(place)["fit"]["data"].get("held_out") != held_out]
+    stale = others if changed else torn
+    if overwrite and stale:
+        message = f"{str(folder)!r} also holds {stale[0].parent.name}, which was trained on other data"
+        raise StateError("C026", message, "take another --out, or remove the folder")
+    if (changed or stale) and not (overwrite or (resume and allowed)):
+        more = f"\n  … and {len(changed) - 10} more" if len(changed) > 10 else ""
+        lines = "".join(f"\n  {clean(line)}" for line in changed[:10]) + more
+        what = f"{len(changed)} rows:{lines}" if changed else f"or {stale[0].parent.name} had others to be tested on"
+        fix = "give the data back as they were, or add --allow-data-change (another lineage), or another --out"
+        raise StateError("C026", f"the data have changed since the run began, {what}", fix)
+    if overwrite or not path.exists():
+        _save_manifest(folder, dataset)
+
+
+def _save_manifest(folder: Path, dataset: Dataset) -> None:
+    if dataset.manifest is not None:
+        dataset.manifest.save(folder / MANIFEST)
 
 
 def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str, ...]) -> Trained:
@@ -335,6 +409,9 @@ def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
         lines.append(
             f"test accuracy {100 * accuracy:.1f} %; without a baseline no verdict" if accuracy is not None else ""
         )
+    steps, usual = trained.result.settings.steps or 0, plan.usual_steps(trained.result.settings)
+    if trained.verdict is not None and 4 * steps <= usual:
+        lines.append(f"note: {steps:,} steps are few (by default {usual:,}): after more of them it may be otherwise")
     return [*lines, f"shipped: {trained.shipped}, because {trained.why}"]
 
 

@@ -53,3 +53,8 @@ def csv_original(cell: str) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """A number and its noun: ``1 file``, ``2,000 files``."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"

@@ -56,7 +56,7 @@ def test_the_development_part_and_other_data_can_be_scored(call, finished, save_
     assert call("evaluate", run, "--part", "development", "--json").json()["n"] == 400
     digits = load_data("digits")
     x, y = digits.test.inputs[:50, 0], digits.test.labels[:50]
-    path = save_arrays("other.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    path = save_arrays("other.npz", x_train=255 - x, y_train=y, x_test=x, y_test=y)
     assert call("evaluate", run, "--data", path, "--json").json()["n"] == 50
     wrong = call("evaluate", run, "--data", save_arrays())
     assert wrong.code == 3
@@ -176,8 +176,8 @@ def test_arrays_with_a_test_part(call, tmp_path, save_arrays):
     done = call(*short_train(path, tmp_path / "run", labels=8, steps=30))
     assert done.code == 0, done.err
     assert "mine: images, 8 × 8 pixels, grey" in done.out
-    assert [line.split()[0] for line in done.out.splitlines()[4:8]] == ["bright", "dark", "all", "unlabeled"]
-    assert done.out.splitlines()[7].split()[1] == "72"
+    assert [line.split()[0] for line in done.out.splitlines()[3:7]] == ["bright", "dark", "all", "unlabeled"]
+    assert done.out.splitlines()[6].split()[1] == "72"
     assert call("evaluate", tmp_path / "run", "--json").json()["n"] == 30
 
 

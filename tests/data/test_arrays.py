@@ -63,7 +63,7 @@ def test_labels(y, classes, labels):
 
 
 def test_every_array_of_a_mapping():
-    arrays = {"x_train": GREY, "y_train": ["b", "a", "", ""], "x_test": GREY[:2, ..., None], "y_test": ["a", "b"]}
+    arrays = {"x_train": GREY, "y_train": ["b", "a", "", ""], "x_test": 255 - GREY[:2, ..., None], "y_test": ["a", "b"]}
     arrays |= {"x_development": GREY[:1], "y_development": ["b"], "x_unlabelled": GREY[:, None], "typo\n": 3}
     data = load(arrays)
     assert data.test.labels.tolist() == [0, 1]

@@ -36,7 +36,7 @@ def read_all(path):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_separators_line_ends_and_byte_order_mark(tmp_path, end, separator, mark):  # T38
     lines = [separator.join(row) for row in (("a", "b c"), ("1.5", " x"), ("", "é"))]
@@ -72,11 +72,14 @@ def test_quoted_cells_hold_anything_and_count_lines(tmp_path):
         ("a,b\n1,2\n\n3,4\n", "D071", "line 3 is blank, and rows follow"),
         ("a,b,a\n1,2,3\n", "D072", "two columns are called 'a', numbers 1 and 3"),
         ("a,b, a\n1,2,3\n", "D072", "two columns are called 'a'"),
-        (",a\n0,1\n", "D072", "column 1 of 2 has no name"),
+        ("a,\n0,1\n", "D072", "column 2 of 2 has no name"),
+        (",a,\n0,1,2\n", "D072", "column 3 of 3 has no name"),
+        (",a,b\n0,1\n", "D071", "line 2: 2 cells, but 3 columns"),
         ("", "D072", "no column names"),
         ("\n\n", "D072", "no column names"),
         (b"a,b\n1,\xe9\n", "D073", "line 2: byte 0xe9 at character 3"),
-        ("a,b\n".encode("utf-16"), "D073", "line 1"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "D073", "begins as UTF-16 and is not"),
+        (b"\xff\xfea\0,\0\x00\xd8\n\0", "D073", "begins as UTF-16 and is not"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, content, code, said):  # T37
@@ -85,6 +88,25 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, content, code, said):  #
     assert said in error.message
     assert "t.csv" in error.message
     assert error.exit_code == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_utf_16_with_its_mark(tmp_path, encoding, ending):
+    content = "\ufeffname;größe\r\nnaïve;日本\r\n".encode(encoding)
+    path = write(tmp_path, gzip.compress(content) if ending == "csv.gz" else content, f"t.{ending}")
+    assert read_all(path) == (["name", "größe"], [(2, ["naïve", "日本"])])
+
+
+def test_how_to_save_as_utf_8_is_said(tmp_path):
+    fix = refused(write(tmp_path, "a,b\n1,ñ\n".encode("latin-1"))).fix
+    assert "Excel" in fix
+    assert "iconv" in fix
+
+
+@pytest.mark.parametrize("header", [",a,b", '"","a","b"', " ,a,b"])
+def test_an_index_that_pandas_wrote_is_left_out(tmp_path, header):
+    assert read_all(write(tmp_path, f"{header}\n0,1,x\n17,2,y\n")) == (["a", "b"], [(2, ["1", "x"]), (3, ["2", "y"])])
 
 
 def test_a_ragged_row_names_the_separator_found(tmp_path):
@@ -150,6 +172,16 @@ def test_json_lines_that_are_wrong(tmp_path, content, said):
     assert said in error.message
 
 
+def test_lists_and_objects_matter_only_in_columns_that_are_used(tmp_path):
+    path = write(tmp_path, '{"a": 1, "b": {"c": [2]}}\n{"a": [3], "b": 4}\n', "t.jsonl")
+    assert list(read_rows(path, ())[1]) == [(1, ["1", ""]), (2, ["", "4"])]
+    rows = read_rows(path, ("a",))[1]
+    assert next(rows) == (1, ["1", ""])
+    with pytest.raises(DataError, match=r"line 2: 'a' is a list.*\n.*one text or number as 'a'"):
+        next(rows)
+    assert "'b' is an object" in refused(path).message
+
+
 def test_rows_are_streamed(tmp_path):
     path = write(tmp_path, "a,b\n" + "12345678,abcdefgh\n" * 200_000)
     tracemalloc.start()
@@ -160,10 +192,10 @@ def test_rows_are_streamed(tmp_path):
     assert peak < 2**20
 
 
-NAMES = st.lists(st.text("abc é;,\t\"'\n", min_size=1, max_size=6).map(str.strip), min_size=2, max_size=5, unique=True)
+NAMES = st.lists(st.text("abc é;,|\t\"'\n", min_size=1, max_size=6).map(str.strip), min_size=2, max_size=5, unique=True)
 
 
-@given(NAMES, st.lists(st.lists(st.text(max_size=8), min_size=5, max_size=5), max_size=8), st.sampled_from(",;\t"))
+@given(NAMES, st.lists(st.lists(st.text(max_size=8), min_size=5, max_size=5), max_size=8), st.sampled_from(",;\t|"))
 def test_what_a_writer_wrote_is_read_back(tmp_path_factory, names, rows, separator):
     names = [name or f"n{k}" for k, name in enumerate(names)]
     names = [name.replace("\r", " ") for name in names]

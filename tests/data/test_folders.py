@@ -6,7 +6,7 @@ import time
 import pytest
 
 from semilla.data.folders import read_pictures
-from semilla.data.walk import Walk, kind_of, list_pictures
+from semilla.data.walk import Tally, Walk, kind_of, list_pictures
 from semilla.errors import DataError
 
 
@@ -60,7 +60,11 @@ def test_paths_are_in_byte_order(tmp_path):
     assert [path for _, path in list_pictures([str(tmp_path)])] == list(map(os.fsdecode, found))
 
 
-@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled", "_UNLABELED", "_unlabelled", "unknown"])
+UNLABELED = ["unlabeled", "Unlabelled", "_UNLABELED", "_unlabelled", "unknown", "unlabeled_images", "unlabeled2"]
+UNLABELED += ["Unlabeled Data", "un-labeled", "__unlabeled__", "no_label", "nolabel", "No Labels", "unlab", "UNLAB-1"]
+
+
+@pytest.mark.parametrize("name", UNLABELED)
 def test_an_unlabeled_folder_is_no_class(tmp_path, name):
     put(tmp_path, "cat/a.png", "dog/b.png", f"{name}/c.png", f"{name}/cat/d.png")
     manifest, blobs = read_pictures(tmp_path)
@@ -68,6 +72,178 @@ def test_an_unlabeled_folder_is_no_class(tmp_path, name):
     assert labels == {"cat/a.png": "cat", "dog/b.png": "dog", f"{name}/c.png": None, f"{name}/cat/d.png": None}
     assert told(manifest, repr(name), "no class", "2 pictures")
     check_blobs(manifest, blobs)
+
+
+@pytest.mark.parametrize("name", ["labels", "unknown_bird", "lab", "unable", "non-label", "none"])
+def test_names_that_only_look_like_unlabeled_are_classes(tmp_path, name):
+    put(tmp_path, "cat/a.png", f"{name}/b.png")
+    assert set(read_pictures(tmp_path)[0].labels) == {"cat", name}
+
+
+@pytest.mark.parametrize("name", ["unsorted", "Extra", "misc", "others", "to-do"])
+def test_a_large_folder_of_what_was_not_looked_at(tmp_path, name):
+    put(tmp_path, "cat/a.png", "dog/b.png", *(f"dog/{number}.png" for number in range(2)))
+    put(tmp_path, *(f"{name}/{number}.png" for number in range(6)))
+    manifest, _ = read_pictures(tmp_path)
+    assert set(manifest.labels) == {"cat", "dog", name}
+    assert not any("warn" in note for note in manifest.notes)  # twice as large as the largest class
+    put(tmp_path, f"{name}/6.png")
+    manifest, _ = read_pictures(tmp_path)
+    assert set(manifest.labels) == {"cat", "dog", name}
+    assert told(manifest, "warn[D059]", f"{name!r} with 7 pictures", "largest other one has 3", "'unlabeled'")
+
+
+def test_a_large_class_of_any_other_name_is_a_class(tmp_path):
+    put(tmp_path, "cat/a.png", *(f"dog/{number}.png" for number in range(9)))
+    assert read_pictures(tmp_path)[0].notes == ()
+
+
+@pytest.mark.parametrize("labeled", ["labeled", "Labelled"])
+@pytest.mark.parametrize("start", ["", "train/"])
+def test_a_folder_of_what_is_labeled_is_passed_through(tmp_path, labeled, start):
+    put(tmp_path, f"{start}{labeled}/cat/deep/a.png", f"{start}{labeled}/dog/b.png", f"{start}unlabelled/c.png")
+    put(tmp_path, "test/cat/d.png", "test/dog/e.png")
+    manifest, blobs = read_pictures(tmp_path)
+    assert sorted((path[-5:], label, part) for path, label, part in rows(manifest)) == sorted(
+        [
+            ("a.png", "cat", "train"),
+            ("b.png", "dog", "train"),
+            ("c.png", None, "train"),
+            ("d.png", "cat", "test"),
+            ("e.png", "dog", "test"),
+        ],
+        key=lambda row: row[0],
+    )
+    assert told(manifest, f"the folders in {labeled!r} are the classes")
+    check_blobs(manifest, blobs)
+
+
+def test_parts_in_a_folder_of_what_is_labeled(tmp_path):
+    put(tmp_path, "labeled/train/cat/a.png", "labeled/train/dog/b.png", "labeled/test/cat/c.png", "unlabeled/d.png")
+    assert [row[1:] for row in rows(read_pictures(tmp_path)[0])] == [
+        ("cat", "test"),
+        ("cat", "train"),
+        ("dog", "train"),
+        (None, "train"),
+    ]
+
+
+def test_labeled_may_be_a_class(tmp_path):
+    put(tmp_path, "labeled/a.png", "blank/b.png", "cat/labeled/x/c.png")
+    manifest, _ = read_pictures(tmp_path)
+    assert manifest.labels == ("blank", "cat", "labeled")
+    assert manifest.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "inner"),
+    [
+        ("training_set", "test_set", ""),
+        ("seg_train", "seg_test", "again"),
+        ("train", "test-images", ""),
+        ("a.train", "a.val", ""),
+    ],
+)
+def test_parts_by_a_word_of_their_names(tmp_path, train, test, inner):
+    for top, name in ((train, "cat/a"), (train, "dog/b"), (test, "cat/c")):
+        put(tmp_path, f"{top}/{top}/{name}.png" if inner else f"{top}/{name}.png")
+    put(tmp_path, "seg_pred/d.png", "unlabeled/e.png")
+    manifest, _ = read_pictures(tmp_path)
+    held_out = "development" if "val" in test else "test"
+    expected = {("cat", "train"), ("dog", "train"), ("cat", held_out), (None, "train")}
+    assert {row[1:] for row in rows(manifest)} == expected
+    assert told(manifest, "by the words in their names", f"{test!r} is the {held_out} part")
+    assert told(manifest, "warn[D059]", "'seg_pred'")
+
+
+def test_a_word_makes_no_part_that_a_whole_name_says(tmp_path):
+    put(tmp_path, "train/cat/a.png", "train/dog/b.png", "test/cat/c.png", "test_extra/cat/d.png")
+    manifest, _ = read_pictures(tmp_path)
+    assert "test_extra/cat/d.png" not in manifest.paths
+    assert told(manifest, "warn[D059]", "left out: 'test_extra'")
+
+
+def test_a_word_alone_makes_no_part(tmp_path):
+    put(tmp_path, "train_station/a.png", "test_tube/b.png", "train_station/in/c.png", "test_tube/out/d.png")
+    assert set(read_pictures(tmp_path)[0].labels) == {"train_station", "test_tube"}
+    put(tmp_path / "vehicles", "train/train/in/a.png", "train/train/out/a.png", "train/bus/b.png", "test/bus/c.png")
+    assert set(read_pictures(tmp_path / "vehicles")[0].labels) == {"train", "bus"}
+
+
+@pytest.mark.parametrize("start", ["data/", "data/archive 1/", "train_data/"])
+def test_a_folder_around_all_is_passed_through(tmp_path, start):
+    put(tmp_path, f"{start}train/cat/a.png", f"{start}train/dog/b.png", f"{start}test/cat/c.png", "README.md")
+    put(tmp_path, "__MACOSX/data/._a.png", ".git/x.png")
+    manifest, blobs = read_pictures(tmp_path)
+    assert rows(manifest) == [
+        (f"{start}test/cat/c.png", "cat", "test"),
+        (f"{start}train/cat/a.png", "cat", "train"),
+        (f"{start}train/dog/b.png", "dog", "train"),
+    ]
+    assert manifest.name == tmp_path.name
+    assert told(manifest, f"all pictures are in the folder {start.split('/')[0]!r}", "left out: 'README.md'")
+    check_blobs(manifest, blobs)
+
+
+def test_a_list_in_a_folder_around_all(tmp_path):
+    put(tmp_path, "data/a.png", "data/b.png")
+    (tmp_path / "data/labels.csv").write_text("path,label\na.png,x\nb.png,y\n")
+    manifest, blobs = read_pictures(tmp_path)
+    assert rows(manifest) == [("data/a.png", "x", "train"), ("data/b.png", "y", "train")]
+    check_blobs(manifest, blobs)
+
+
+@pytest.mark.parametrize("beside", ["cat/b.png", "b.png", "labels.json", "table.csv", "empty"])
+def test_what_lies_beside_keeps_a_folder_a_class(tmp_path, beside):
+    put(tmp_path, "data/in/a.png", "data/out/b.png")
+    if beside == "empty":
+        (tmp_path / "empty").mkdir()
+    else:
+        put(tmp_path, beside)
+    if beside.endswith((".json", ".csv")):
+        (tmp_path / beside).write_text("a,b\n1,2\n")
+        with pytest.raises(DataError, match="D051"):
+            read_pictures(tmp_path)
+    else:
+        assert "data" in read_pictures(tmp_path)[0].labels
+
+
+@pytest.mark.parametrize("name", ["train", "test", "unlabeled", "my_test"])
+def test_a_folder_that_means_something_is_not_passed_through(tmp_path, name):
+    put(tmp_path, f"{name}/one/a.png", f"{name}/two/b.png")
+    if name == "test":
+        with pytest.raises(DataError, match="only held-out"):
+            read_pictures(tmp_path)
+        return
+    labels = {"train": {"one", "two"}, "unlabeled": {None}, "my_test": {"my_test"}}
+    assert set(read_pictures(tmp_path)[0].labels) == labels[name]
+
+
+def test_a_class_alone_in_the_test_folder_stays_a_class(tmp_path):
+    put(tmp_path, "data/cat/a.png", "data/dog/b.png", "held/cat/day/c.png", "held/cat/night/d.png")
+    manifest, _ = read_pictures(tmp_path / "data", test=tmp_path / "held")
+    assert {row[1] for row in rows(manifest) if row[2] == "test"} == {"cat"}
+
+
+def test_a_folder_around_all_beside_the_unlabeled(tmp_path):
+    put(tmp_path, "data/cat/a.png", "data/dog/b.png", "more/c.png")
+    (tmp_path / "link").symlink_to("/etc")
+    assert set(read_pictures(tmp_path)[0].labels) == {"data", "more"}
+    (tmp_path / "link").unlink()
+    manifest, _ = read_pictures(tmp_path, unlabeled=tmp_path / "more")
+    assert [row[:2] for row in rows(manifest)] == [
+        ("data/cat/a.png", "cat"),
+        ("data/dog/b.png", "dog"),
+        ("more/c.png", None),
+    ]
+
+
+def test_a_link_is_not_passed_through(tmp_path):
+    put(tmp_path, "elsewhere/cat/a.png", "elsewhere/dog/b.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/link").symlink_to("../elsewhere")
+    with pytest.raises(DataError, match=r"D004.*S010"):
+        read_pictures(tmp_path / "data")
 
 
 @pytest.mark.parametrize("held_out", ["val", "valid", "validation", "dev", "Development"])
@@ -158,14 +334,51 @@ def test_parts_inside_of_class_folders_are_told(tmp_path):
 
 def test_clutter_and_other_files(tmp_path):
     put(tmp_path, "cat/a.png", "cat/.hidden.png", ".git/x.png", "cat/Thumbs.db", "cat/.DS_Store", "__MACOSX/cat/b.png")
-    put(tmp_path, "dog/b.png", *(f"cat/{number}.heic" for number in range(7)))
+    put(tmp_path, "dog/b.png", *(f"cat/{number}.txt" for number in range(7)))
     manifest, _ = read_pictures(tmp_path)
     assert manifest.paths == ("cat/a.png", "dog/b.png")
-    assert told(manifest, "7 files that are no pictures", ".heic'", "…")
+    assert told(
+        manifest, "7 files that are no pictures", "'cat/0.txt', 'cat/1.txt', 'cat/2.txt', 'cat/3.txt', 'cat/4.txt', …"
+    )
     assert len(manifest.notes) == 1
 
 
+UNREAD = ["heic", "HEIF", "avif", "jp2", "raw", "cr2", "nef", "svg", "psd"]
+
+
+@pytest.mark.parametrize("ending", UNREAD)
+def test_pictures_of_formats_that_are_not_read(tmp_path, ending):
+    put(tmp_path, "cat/a.png", "dog/b.png", f"cat/c.{ending}", f"dog/deep/er/d.{ending}", f"dog/deep/e.{ending}")
+    manifest, _ = read_pictures(tmp_path)
+    assert manifest.paths == ("cat/a.png", "dog/b.png")
+    (note,) = manifest.notes
+    assert note.startswith("warn[D059]: 3 pictures")
+    assert f"(.{ending.lower()}): 'cat' 1, 'dog/deep' 2" in note
+    assert "convert them to JPEG or PNG" in note
+
+
+def test_nothing_but_pictures_that_are_not_read(tmp_path):
+    put(tmp_path, "data/cat/a.heic", "data/dog/b.heic", "data/dog/c.avif", "data/readme.txt", "good/cat/x.png")
+    with pytest.raises(DataError) as caught:
+        read_pictures(tmp_path / "data")
+    assert caught.value.code == "D003"
+    assert "3 pictures are of a format that is not read (.avif, .heic): 'cat' 1, 'dog' 2" in caught.value.message
+    assert "JPEG" in caught.value.fix
+    put(tmp_path, "only/a.heic")
+    with pytest.raises(DataError, match=r"D003.*1 pictures are of a format that is not read \(.heic\): '.' 1"):
+        read_pictures(tmp_path / "only")
+    with pytest.raises(DataError, match=r"D040.*3 pictures are of a format"):
+        read_pictures(tmp_path / "good", unlabeled=tmp_path / "data")
+
+
 HARD = [b"caf\xe9.jpg", "🦜.png", "x" * 251 + ".png", "-rf.png", 'it\'s "so".png', "a\nb.png", " .png", "a\\b.png"]
+
+
+def test_the_first_names_are_told_in_whatever_order_they_come():
+    tally = Tally()
+    for name in ("é", "b", "g", "a", "f", "d", "c", "e"):
+        tally.add(name)
+    assert (tally.count, str(tally)) == (8, "'a', 'b', 'c', 'd', 'e', …")
 
 
 def test_hard_names(tmp_path):
@@ -331,6 +544,10 @@ def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
         list(Walk(str(tmp_path)))
     assert caught.value.code == "D006"
     assert "cat" in caught.value.message
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: refuse(f"{path}/") if path.endswith("cat") else listdir(path))
+    with pytest.raises(DataError, match=r"D006.*cat"):
+        read_pictures(tmp_path)
 
 
 def test_a_name_that_no_file_can_have():
@@ -342,6 +559,7 @@ def test_a_name_that_no_file_can_have():
 def test_many_files_are_listed_in_no_time(tmp_path):
     for folder in range(5):
         (tmp_path / f"{folder}").mkdir()
+        os.close(os.open(tmp_path / f"{folder}/x.heic", os.O_CREAT))
         for number in range(2_000):
             os.close(os.open(tmp_path / f"{folder}/{number}.png", os.O_CREAT))
     start = time.process_time()

@@ -1,5 +1,7 @@
 """A test part cut out of the labeled examples: how many, which, and that nothing of it is trained on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,20 @@ def test_only_labeled_examples_are_kept_back_and_each_is_somewhere_once():
     assert (cut.test.labels >= 0).all()
     assert (cut.labels == UNKNOWN).sum() == 50
     assert cut.development is data.development
+
+
+def test_copies_in_the_development_part_are_left_out():
+    data = dataset(20, 10, development=6)
+    test = numbers(hold_out(data, 0.3).test.inputs)
+    digests = list(data.manifest.digests)
+    digests[len(data.labels) + 2] = digests[test[0]]
+    cut = hold_out(replace(data, manifest=replace(data.manifest, digests=tuple(digests))), 0.3)
+    assert numbers(cut.test.inputs) == test
+    first = len(data.labels)
+    assert numbers(cut.development.inputs) == [first, first + 1, first + 3, first + 4, first + 5]
+    assert cut.manifest.parts.count("development") == 5
+    assert len(cut.manifest) == len(data.manifest) - 1
+    assert "1 copies or fellows" in cut.notes[-1]
 
 
 def test_it_is_hidden_from_training():

@@ -118,6 +118,7 @@ def test_cmyk_looks_like_its_twin(name):
 
 
 def test_a_cmyk_profile_is_used(monkeypatch):
+    opened("cmyk_wrong_profile.jpg")  # made with what is replaced below
     asked = []
 
     def convert(image, own, target, outputMode):

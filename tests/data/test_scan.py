@@ -550,6 +550,7 @@ def test_an_interrupted_scan_leaves_nothing(own, own_cache, monkeypatch):
 
 def test_progress_shows_after_a_while(own, monkeypatch, capsys):
     shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
     scan(files(own), "awkward", FORM, progress=shown)
     assert shown.getvalue() == ""
     monkeypatch.setattr(scanning, "_PATIENCE", 0)

@@ -330,8 +330,12 @@ def test_names_and_other_endless_words_are_left_out(tmp_path):
     dataset = load(write(tmp_path, lines))
     assert dataset.inputs.shape == (1001, 1)
     assert any("more than 1000 different words, left out: 'name'" in note for note in dataset.notes)
-    lines = ["name,a,label", *(f"n{k % 1000},{k},{'xy'[k % 2]}" for k in range(1001))]
-    assert load(write(tmp_path, lines)).inputs.shape == (1001, 1001)
+    lines = ["name,a,label", *(f"n{k % 1000},{k},{'xy'[k % 2]}" for k in range(1200))]
+    assert load(write(tmp_path, lines)).inputs.shape == (1200, 1001)
+    lines = ["name,a,label", *(f"n{k % 46},{k},{'xy'[k % 2]}" for k in range(50))]
+    few = load(write(tmp_path, lines))
+    assert few.inputs.shape == (50, 1), "nearly every row has another word"
+    assert any("another word in each row, left out: 'name'" in note for note in few.notes)
 
 
 def sklearn_features(table, number_names, category_names, impute, fitted_on):
@@ -561,3 +565,46 @@ def test_real_tables(shared):
     assert dataset.inputs.shape == (1599, 11)
     assert dataset.classes == ("3", "4", "5", "6", "7", "8")
     assert dataset.name == "wine_quality_red"
+
+
+# Rows kept back
+
+
+def held_back(path, lines, **options):
+    path.write_text("\n".join(["a,cat,label", *lines]))
+    return read_table(path, Source(path, holdout=0.25, impute="median", **options))
+
+
+def test_nothing_is_learnt_from_rows_that_are_kept_back(tmp_path):
+    """Their numbers, empty cells and words may be anything."""
+    draw = np.random.default_rng(0)
+    lines = [f"{draw.normal():.4f},{'uvw'[row % 3]},{'xy'[row % 2]}" for row in range(60)]
+    plain = held_back(tmp_path / "t.csv", lines)
+    kept = _rows(plain, "test")
+    assert len(kept) == len(plain.test) == 16
+    strange = [f"1e6,never_seen,{line.rpartition(',')[2]}" if row in kept else line for row, line in enumerate(lines)]
+    changed = held_back(tmp_path / "t.csv", strange)
+    assert changed.reading == plain.reading
+    np.testing.assert_array_equal(changed.inputs, plain.inputs)
+    np.testing.assert_array_equal(changed.labels, plain.labels)
+    assert changed.manifest.paths == plain.manifest.paths
+    others = [f"9e5,{line.partition(',')[2]}" if row not in kept else line for row, line in enumerate(lines)]
+    assert held_back(tmp_path / "t.csv", others).reading != plain.reading
+
+
+def test_whole_groups_are_kept_back_with_their_unlabeled_rows(tmp_path):
+    lines = [f"{row},{'xy'[row % 2] if row % 5 else ''},{row // 6}" for row in range(60)]
+    path = write(tmp_path, ["a,label,group", *lines])
+    cut = load(path, holdout=0.3)
+    groups = {part: {row // 6 for row in _rows(cut, part)} for part in ("train", "test")}
+    assert groups["test"]
+    assert not groups["train"] & groups["test"]
+    assert len(cut.labels) == len(_rows(cut, "train"))
+    assert any("copies or fellows" in note for note in cut.notes)
+    with pytest.raises(UsageError, match="has a test part already"):
+        load(path, holdout=0.3, test=str(path))
+
+
+def _rows(dataset, part):
+    pairs = zip(dataset.manifest.paths, dataset.manifest.parts, strict=True)
+    return [int(path.rpartition("#")[2]) for path, own in pairs if own == part]

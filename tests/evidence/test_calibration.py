@@ -148,6 +148,13 @@ def test_equal_confidences_are_accepted_together():
     assert table == [[0.75, 100, 90]]
 
 
+def test_an_example_at_the_threshold_is_accepted_whichever_way_it_is_rounded():
+    for confidence in (0.7000000001, 0.7999999999):  # the nearest float32 lies below the one, above the other
+        ((least, accepted, right),) = acceptance([confidence], [1])
+        assert least == np.float32(confidence)
+        assert (accepted, right) == (1, 1)
+
+
 def test_the_promise_is_kept():
     """On fresh examples of the same kind the accepted ones are right as often as promised, but for 5 % of the tries."""
     broken = 0

@@ -1,6 +1,7 @@
 """Intervals against SciPy's and against published values."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from semilla.evidence.intervals import NEEDED_CAP, labels_needed, paired_difference, paired_gain, wilson
+from semilla.evidence.intervals import (
+    NEEDED_CAP,
+    PRIOR,
+    labels_needed,
+    macro_f1,
+    mean_recall,
+    paired_difference,
+    paired_gain,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
@@ -66,6 +76,123 @@ def test_wilson_equals_scipys_and_stays_between_0_and_1(pair):
 
 def test_nothing_counted_says_nothing():
     assert all(math.isnan(value) for value in wilson(0, 0))
+
+
+# Means over classes
+
+
+def drawn(counts, recalls, draw):
+    """A confusion matrix and the one expected; errors fall on the other classes with unequal chances."""
+    classes = len(counts)
+    chances = draw.dirichlet(np.full(classes, 0.5), classes) + 1e-6
+    np.fill_diagonal(chances, 0)
+    chances *= ((1 - np.asarray(recalls)) / chances.sum(1))[:, None]
+    np.fill_diagonal(chances, recalls)
+    return np.stack([draw.multinomial(*row) for row in zip(counts, chances, strict=True)]), chances * np.c_[counts]
+
+
+def mean_f1(table):
+    return (2 * table.diagonal() / (table.sum(0) + table.sum(1))).mean()
+
+
+@pytest.mark.parametrize("interval", [mean_recall, macro_f1])
+@pytest.mark.parametrize("counts", [[5] * 4, [50, 50], [100] * 10])
+def test_answers_that_are_all_right_leave_as_much_open_as_wilson_does(interval, counts):
+    total = sum(counts)
+    assert interval(np.diag(counts)) == pytest.approx(wilson(total, total), abs=1e-9)
+    assert interval(np.diag(counts)).high == 1
+
+
+@pytest.mark.parametrize("right", [0, 3, 7])
+def test_the_mean_recall_of_one_class_is_its_recall(right):
+    assert mean_recall(np.array([[right, 7 - right], [0, 0]])) == pytest.approx(wilson(right, 7), abs=1e-12)
+
+
+def test_a_mean_recall_by_hand():
+    # 97 + 3 examples, 5 + 0 errors: the common rate is 7 / 104, and those of the classes are drawn to it by 4 examples
+    rates = [(5 + PRIOR * 7 / 104) / 101, PRIOR * 7 / 104 / 7]
+    variance = sum(rate * (1 - rate) / n for rate, n in zip(rates, (97, 3), strict=True)) / 4
+    error = sum(rates) / 2
+    count = error * (1 - error) / variance
+    found = mean_recall(np.array([[92, 5], [0, 3]]))
+    assert found.mean == pytest.approx((92 / 97 + 1) / 2)
+    assert found == pytest.approx(wilson(found.mean * count, count))
+    assert 10 < count < 20  # three examples of a class, and not a hundred, decide
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_variance_of_macro_f1_is_that_of_small_changes(seed):
+    draw = np.random.default_rng(seed)
+    table, _ = drawn([30, 8, 3, 12], [0.9, 0.7, 0.6, 1.0], draw)
+    wrong = table - np.diag(table.diagonal())
+    rate = (wrong.sum() + PRIOR / 2) / (table.sum() + PRIOR)
+    count = np.c_[table.sum(1)]
+    stray = PRIOR * rate * (1 - np.eye(4)) / 3
+    smooth = (wrong + stray) * count / (count + PRIOR)
+    smooth += np.diag(count[:, 0] - smooth.sum(1))
+    variance = 0.0
+    for cell in np.ndindex(4, 4):
+        change = np.zeros((4, 4))
+        change[cell] = 1e-5
+        slope = (mean_f1(smooth + change) - mean_f1(smooth - change)) / 2e-5
+        variance += smooth[cell] * slope**2
+    effective = mean_f1(smooth) * (1 - mean_f1(smooth)) / variance
+    found = macro_f1(table)
+    assert found.mean == pytest.approx(mean_f1(table))
+    assert found == pytest.approx(wilson(found.mean * effective, effective), rel=1e-6)
+
+
+CASES = {
+    "97 + 3": ([97, 3], lambda draw: [0.95, 0.7]),
+    "10 × 5": ([5] * 10, lambda draw: draw.beta(9, 1, 10)),
+    "10 × 10": ([10] * 10, lambda draw: draw.beta(9, 1, 10)),
+    "10 × 100": ([100] * 10, lambda draw: draw.beta(9, 1, 10)),
+    "100 × 10": ([10] * 100, lambda draw: np.full(100, 0.97)),
+    "long tail": ([200, 120, 70, 40, 25, 15, 9, 5, 3, 2], lambda draw: draw.beta(9, 1, 10)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_intervals_of_the_means_cover(name):
+    counts, recalls = CASES[name]
+    draw, tries, hits = np.random.default_rng(1), 1000, np.zeros(2)
+    for _ in range(tries):
+        wanted = recalls(draw)
+        table, expected = drawn(counts, wanted, draw)
+        truths = np.mean(wanted), mean_f1(expected)
+        found = mean_recall(table), macro_f1(table)
+        hits += [one.low <= truth <= one.high for one, truth in zip(found, truths, strict=True)]
+    assert (hits / tries >= 0.93).all(), hits / tries  # 95 % nominal; the standard error of a share is 0.007
+    assert (hits / tries <= 0.99).all(), hits / tries
+
+
+TABLES = st.integers(1, 6).flatmap(
+    lambda size: st.lists(
+        st.lists(st.integers(0, 30), min_size=size, max_size=size), min_size=size, max_size=size
+    ).filter(lambda rows: sum(map(sum, rows)) > 0)
+)
+
+
+@given(TABLES, st.randoms(use_true_random=False))
+def test_the_names_of_classes_do_not_matter_and_the_means_stay_inside(rows, random):
+    table = np.array(rows)
+    order = random.sample(range(len(table)), len(table))
+    for interval in (mean_recall, macro_f1):
+        found = interval(table)
+        assert -1e-12 <= found.low <= found.mean + 1e-12 <= found.high + 2e-12 <= 1 + 3e-12
+        assert interval(table[np.ix_(order, order)]) == pytest.approx(found, abs=1e-9)
+
+
+def test_a_thousand_classes_take_little_memory():
+    draw = np.random.default_rng(0)
+    truth, guess = draw.integers(0, 1000, (2, 10_000))
+    table = np.bincount(truth * 1000 + guess, minlength=10**6).reshape(1000, 1000)
+    tracemalloc.start()
+    try:
+        mean_recall(table), macro_f1(table)
+        assert tracemalloc.get_traced_memory()[1] < 3 * table.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 # Two models on the same examples

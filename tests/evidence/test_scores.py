@@ -12,7 +12,8 @@ from sklearn import metrics
 import semilla
 from semilla.data.sources import load as load_data
 from semilla.errors import DataError, StateError, UsageError
-from semilla.evidence.scores import SHOWN_CLASSES, evaluate, score
+from semilla.evidence.intervals import macro_f1, mean_recall
+from semilla.evidence.scores import FEWEST, SHOWN_CLASSES, evaluate, score
 from semilla.fitting import fit
 from semilla.inference.calibration import calibration_error, cross_fitted, softmax
 from semilla.inference.model import CARD
@@ -73,27 +74,49 @@ def test_classes_that_do_not_occur_are_left_out_of_the_means():
 
 def test_intervals_are_those_of_a_plain_bootstrap():
     logits, truth = drawn()
-    found = score(logits, truth, NAMES)
+    found = score(logits, truth, NAMES, temperature=0.5)
     draw, tries = np.random.default_rng(5), []
-    p, guess = softmax(logits), logits.argmax(1)
+    p, guess = softmax(logits, 0.5), logits.argmax(1)
     for _ in range(800):
         rows = draw.integers(0, len(truth), len(truth))
-        right = guess[rows] == truth[rows]
-        tries.append(
-            (
-                metrics.balanced_accuracy_score(truth[rows], guess[rows]),
-                metrics.f1_score(truth[rows], guess[rows], average="macro"),
-                calibration_error(p[rows].max(1), right),
-                ((p[rows] - np.eye(5)[truth[rows]]) ** 2).sum(1).mean(),
-                metrics.log_loss(truth[rows], p[rows]),
-            )
-        )
+        error = calibration_error(p[rows].max(1), guess[rows] == truth[rows])
+        brier = ((p[rows] - np.eye(5)[truth[rows]]) ** 2).sum(1).mean()
+        tries.append((2 * found.calibration_error.mean - error, brier, metrics.log_loss(truth[rows], p[rows])))
     low, high = np.quantile(tries, (0.025, 0.975), axis=0)
-    names = ("balanced_accuracy", "macro_f1", "calibration_error", "brier", "nll")
-    for name, start, end in zip(names, low, high, strict=True):
+    for name, start, end in zip(("calibration_error", "brier", "nll"), low, high, strict=True):
         interval = getattr(found, name)
         assert (interval.low, interval.high) == pytest.approx((start, end), abs=0.15 * (end - start)), name
         assert interval.low <= interval.mean <= interval.high
+    assert found.balanced_accuracy == mean_recall(found.confusion)
+    assert found.macro_f1 == macro_f1(found.confusion)
+
+
+def test_the_calibration_error_of_a_calibrated_model_may_be_0():
+    begins_at_0 = 0
+    for seed in range(40):
+        logits, _ = drawn(400, seed)
+        draw = np.random.default_rng(100 + seed)
+        truth = (softmax(logits).cumsum(1) > draw.uniform(size=(400, 1))).argmax(1)
+        error = score(logits, truth, NAMES).calibration_error
+        assert 0 < error.mean <= error.high
+        begins_at_0 += error.low == 0
+        assert score(logits, truth, NAMES, temperature=0.3).calibration_error.low > 0.05
+    assert begins_at_0 >= 36  # 97.5 % are expected to
+
+
+def test_without_errors_nothing_is_said_of_what_they_cost():
+    truth = np.arange(100) % 5
+    for wrong, shown in ((0, False), (FEWEST - 1, False), (FEWEST, True), (100 - FEWEST, True), (95, False)):
+        guess = np.where(np.arange(100) < wrong, (truth + 1) % 5, truth)
+        found = score(4 * np.eye(5)[guess], truth, NAMES)
+        for interval in (found.calibration_error, found.brier, found.nll):
+            assert np.isfinite(interval.mean)
+            assert np.isfinite([interval.low, interval.high]).tolist() == [shown, shown]
+        text = "\n".join(found.lines())
+        assert text.count("(no interval)") == (0 if shown else 3)
+        assert any("no interval" in note for note in found.notes) == (not shown)
+    perfect = score(4 * np.eye(5)[truth[:20]], truth[:20], NAMES).lines()
+    assert perfect[1] == "balanced accuracy 100.0 % (83.9 – 100.0), macro-F1 100.0 % (83.9 – 100.0)"
 
 
 def test_the_intervals_repeat_to_the_last_digit():
@@ -147,7 +170,7 @@ def test_classes_are_matched_by_name_and_not_by_number(run):
     test = load_data("digits").test
     some = np.isin(test.labels, (3, 7, 9))
     x, y = test.inputs[some][:, 0], test.labels[some]
-    part = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}  # its class 0 is the model's class 3
+    part = {"x_train": x[:, ::-1], "y_train": y, "x_test": x, "y_test": y}  # its class 0 is the model's class 3
     scores = evaluate(run, data=part)
     whole = {row.name: (row.count, row.recall) for row in evaluate(run).classes}
     for row in scores.classes:

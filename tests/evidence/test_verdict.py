@@ -1,13 +1,15 @@
 """The verdict's three words, against McNemar's score worked out by hand; its sentences and its plain form."""
 
+import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
 
-from semilla.evidence.intervals import Interval, paired_difference, wilson
-from semilla.evidence.verdict import Verdict, judge
+from semilla.errors import StateError
+from semilla.evidence.intervals import NEEDED_CAP, Interval, paired_difference, wilson
+from semilla.evidence.verdict import Verdict, chosen_by_test, judge
 
 
 def answers(ours, theirs, both=40, neither=10):
@@ -78,15 +80,25 @@ def test_plain_and_back(counts):
 
 def test_the_sentences():
     helped, hurt = judged(30, 2).sentence(), judged(2, 30).sentence()
-    assert helped.startswith("the unlabeled data helped: +")
-    assert hurt.startswith("the unlabeled data hurt: -")
-    assert helped.endswith("against supervised training")
-    assert "+34.1 points" in helped  # 28 of 82
-    assert "-34.1 points" in hurt
+    assert helped.startswith("the unlabeled data helped in this run: +34.1 points (")  # 28 of 82
+    assert hurt.startswith("the unlabeled data hurt in this run: -34.1 points (")
+    for said in (helped, hurt):
+        assert "against supervised training on these test examples" in said
+        assert said.endswith("(other label draws, weights, order: semilla compare)")
     open_end = judged(3, 0, both=37, neither=10).sentence()
-    assert open_end.startswith("cannot tell with this many labels")
-    assert "about 65 test labels" in open_end
-    assert judged(5, 5).sentence().endswith("no difference was seen")
+    assert open_end.startswith("cannot tell with this many labels whether the unlabeled data helped in this run: ")
+    assert open_end.endswith("about 65 test labels instead of 50 settle it")
+    assert "no difference was seen" in judged(5, 5).sentence()
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [(NEEDED_CAP - 1, "about 9,999,999 test labels"), (NEEDED_CAP, "more than 10,000,000 test labels")],
+)
+def test_the_cap_is_not_told_as_a_number_that_settles_it(needed, said):
+    sentence = dataclasses.replace(judged(5, 4), needed=needed).sentence()
+    assert said in sentence
+    assert ("about" in sentence) == (needed < NEEDED_CAP)
 
 
 def test_the_lines():
@@ -104,9 +116,38 @@ def test_other_examples_cannot_be_compared():
         judge("uda", np.ones(3, bool), "supervised", np.ones(4, bool))
 
 
-@pytest.mark.parametrize(("used", "word"), [(None, "helped"), (0.5, "helped"), (0.0, "cannot tell")])
-def test_what_used_nothing_cannot_have_helped(used, word):
+@pytest.mark.parametrize(
+    ("used", "word", "said"),
+    [
+        (None, "helped", "helped in this run"),
+        (0.5, "helped", "helped in this run"),
+        (0.0005, "cannot tell", "cannot tell: hardly any unlabeled example was used"),
+        (0.0, "cannot tell", "cannot tell: no unlabeled example was used"),
+    ],
+)
+def test_what_used_nothing_cannot_have_helped(used, word, said):
     verdict = judge("fixmatch", np.arange(100) < 90, "supervised", np.arange(100) < 60, used)
-    assert verdict.word == word
-    assert ("no unlabeled example was used" in verdict.sentence()) == (used == 0.0)
+    assert (verdict.word, verdict.idle) == (word, word != "helped")
+    assert said in verdict.sentence()
+    assert "test labels" not in verdict.sentence()  # no number of them would settle it
     assert Verdict.from_plain(verdict.plain()) == verdict
+
+
+@pytest.mark.parametrize(
+    "change", [{"word": "perhaps"}, {"difference": [0.1, 0.2]}, {"difference": None}, {"more": 1}, {"word": ()}]
+)
+def test_what_is_no_verdict_is_refused(change):
+    with pytest.raises(StateError, match=r"run\.json") as caught:
+        Verdict.from_plain({**judged(3, 0).plain(), **change})
+    assert caught.value.code == "C005"
+    for nothing in ({}, "helped"):
+        with pytest.raises(StateError):
+            Verdict.from_plain(nothing)
+
+
+def test_test_labels_choose_only_what_is_shipped_without_development_labels():
+    summary = {"shipped": "uda-0", "verdict": judged(30, 2).plain()}
+    assert chosen_by_test(summary, "uda-0", {"test", "labeled"})
+    assert not chosen_by_test(summary, "uda-0", {"test", "development"})
+    assert not chosen_by_test(summary, "supervised-0", {"test"})
+    assert not chosen_by_test({**summary, "verdict": None}, "uda-0", {"test"})

@@ -162,14 +162,20 @@ def test_only_what_is_marked_as_markup_passes():
 @pytest.mark.parametrize(
     ("word", "more", "said"),
     [
-        ("helped", {}, "The unlabeled examples helped."),
+        ("helped", {}, "In this run the unlabeled examples helped."),
         (
             "hurt",
             {"difference": [-0.1, -0.2, -0.05]},
             "The difference is -10.0 points, with a 95 % interval from -20.0",
         ),
-        ("cannot tell", {"needed": 1234}, "About 1,234 test labels would settle"),
-        ("cannot tell", {}, "cannot be told with this many test labels"),
+        ("cannot tell", {"needed": 1234}, "about 1,234 test labels instead of 60 settle it."),
+        ("cannot tell", {"needed": 10_000_000}, "it would take more than 10,000,000 test labels to settle it."),
+        ("cannot tell", {}, "No difference was seen"),
+        (
+            "cannot tell",
+            {"used": 0.0, "needed": 1234},
+            "cannot be told: no unlabeled example was used, so the difference",
+        ),
     ],
 )
 def test_the_verdict_in_words(tmp_path, word, more, said):
@@ -179,7 +185,24 @@ def test_the_verdict_in_words(tmp_path, word, more, said):
     assert said in words
     assert "On 60 test examples fixmatch has an accuracy of 90.0 % (80.0 – 95.0)" in words
     assert "70.0 % (60.0 – 80.0)" in words
-    assert ("would settle" in words) == ("needed" in more)
+    assert ("one run on these test examples" in words) == ("semilla compare" in words) == (word != "cannot tell")
+    assert ("with this many test labels" in words) == (word == "cannot tell" and "used" not in more)
+    assert ("1,234" in words) == (more == {"needed": 1234})
+
+
+def test_labels_that_chose_the_model_are_told(tmp_path):
+    said = "These test labels also chose the model"
+    run = write_run(tmp_path / "run")
+    assert said not in sections(card(run))["Limits"]
+    write_verdict(run)
+    assert said in sections(card(run, overwrite=True))["Limits"]
+    import safetensors.numpy
+
+    place = run / "fits" / "fixmatch-0" / "outputs.safetensors"
+    outputs = safetensors.numpy.load_file(place)
+    chose = {f"development_{name}": outputs[f"test_{name}"] for name in ("logits", "labels")}
+    safetensors.numpy.save_file({**outputs, **chose}, place)
+    assert said not in sections(card(run, overwrite=True))["Limits"]
 
 
 def test_without_a_comparison_nothing_is_claimed(tmp_path):

@@ -205,7 +205,7 @@ def test_the_shipped_fit_is_taken_and_a_fits_folder_knows_the_verdict(tmp_path):
     assert json.loads((run / "export" / "config.json").read_text())["settings"]["method"] == "fixmatch"
     fit = run / "fits" / "fixmatch-0"
     export(fit, format="safetensors")
-    assert "The unlabeled examples helped." in (fit / "export" / "README.md").read_text()
+    assert "In this run the unlabeled examples helped." in (fit / "export" / "README.md").read_text()
 
 
 # The folder

@@ -84,6 +84,14 @@ def encoded(kind, number, size=16, form="PNG", **options):
     return buffer.getvalue()
 
 
+def animated(count):
+    """A GIF of so many frames."""
+    first, *rest = (Image.fromarray(blob(number % 3, 4000 + number)) for number in range(count))
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=rest)
+    return buffer.getvalue()
+
+
 def put(path, content):
     """Write a file and the folders above it."""
     os.makedirs(os.path.dirname(os.fspath(path)), exist_ok=True)
@@ -128,6 +136,19 @@ def listed(root, labels=CLASSES, unlabeled_labels=None, labeled=6, unlabeled=24)
         more.append(row if unlabeled_labels is None else (*row, unlabeled_labels(number)))
     header = ("path",) if unlabeled_labels is None else ("path", "label")
     return listing(Path(root, "labeled.csv"), rows), listing(Path(root, "more.csv"), more, header)
+
+
+def one_list(root, unlabeled_labels=lambda number: "", test_labels=CLASSES):
+    """Pictures in one folder and one list of them all with a column ``split``; gives its path.
+
+    ``unlabeled_labels`` gives the label that is written for the number of an unlabeled picture.
+    """
+    rows = [(f"all/l{number:03}.png", CLASSES[number % 3], "train") for number in range(18)]
+    rows += [(f"all/u{number:03}.png", unlabeled_labels(number), "unlabeled") for number in range(24)]
+    rows += [(f"all/t{number:03}.png", label, "test") for number, label in enumerate(test_labels)]
+    for number, (path, _, _) in enumerate(rows):
+        put(Path(root, path), encoded(number % 3, number))
+    return listing(Path(root, "list.csv"), rows, ("path", "label", "split"))
 
 
 def cells(count, start=0, labeled=True):

@@ -92,7 +92,7 @@ class FakeRun:
             },
             "versions": {"semilla": "0.1.0", "torch": "2.10"},
             "reasons": {"steps": "a guess"},
-            "source": self.source,
+            "source": self.source and {"data": self.source, "allow_leak": True},
             "notes": ["warn[D053]: 1 of 10 classes has fewer than 4 labels", "read from /places/somebody/photos"],
         }
         card = {

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from semilla.evidence.intervals import wilson
-from semilla.reporting import charts
+from semilla.reporting import charts, curves
 from semilla.reporting.figures import GROUND, INK, draw, inline_svg, label, table
+from semilla.reporting.run_data import FitData
 from semilla.text import csv_original
 
 HOSTILE = (
@@ -96,6 +99,63 @@ def test_no_cell_of_text_is_a_formula_and_every_one_comes_back(cell):
 
 def test_numbers_stay_numbers_in_csv():
     assert table(("a", "b", "c", "d"), [(-0.5, -3, None, float("nan"))]).decode() == "a,b,c,d\r\n-0.5,-3,,\r\n"
+
+
+def fit(name="fixmatch-0", **curves):
+    """A fit of which only the log is known: the values of each column, one for each step."""
+    history = [
+        {"step": step, **{key.replace("_", "/", 1): values[step] for key, values in curves.items()}}
+        for step in range(len(next(iter(curves.values()))))
+    ]
+    return FitData(name, {}, {"classes": ["a"]}, {}, history, {})
+
+
+@pytest.fixture
+def axes(monkeypatch):
+    """What the next chart is drawn on."""
+    found = Figure().subplots()
+    monkeypatch.setattr(charts, "draw", lambda name, size, paint, **words: paint(found))
+    return found
+
+
+@pytest.mark.parametrize("scores", [[0.1, 0.5, 0.6, 0.61, 0.62], [0.0, 1.0], [0.5], [0.97, 0.98, 0.99, 1.0]])
+def test_no_point_of_a_learning_curve_is_cut_away(axes, scores):
+    charts.learning_chart([fit(test_accuracy=scores), fit("supervised-0", test_accuracy=scores[::-1])])
+    low, high = axes.get_ylim()
+    assert low < min(scores)
+    assert max(scores) < high
+    assert axes.get_ylabel() == "accuracy on the test part"
+
+
+def test_no_point_of_a_comparison_is_cut_away(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(curves.Figure, "savefig", lambda figure, path, dpi: drawn.append(figure.axes[0].get_ylim()))
+    scores = {"supervised": (0.1, 0.5, 0.6, 0.7), "fixmatch": (0.08, 0.6, 0.9, 1.0)}
+    outcomes = [
+        SimpleNamespace(job=SimpleNamespace(method=method), curve=list(enumerate(curve)))
+        for method, curve in scores.items()
+    ]
+    curves.accuracy_figure(outcomes, tmp_path / "accuracy.png", "three draws")
+    ((low, high),) = drawn
+    assert low < 8
+    assert high > 100
+
+
+def test_the_panel_on_pseudo_labels_says_what_its_axis_shows(axes):
+    charts.pseudo_label_chart(fit(used=[0.0, 0.5, 1.0]))
+    assert axes.get_ylabel() == "share of the examples"
+    low, high = axes.get_ylim()
+    assert low < 0
+    assert high > 1
+
+
+def test_negative_differences_have_a_minus_sign_in_the_figure_and_a_hyphen_in_its_numbers():
+    chart = charts.difference_chart({"difference": [-0.047, -0.084, -0.013], "word": "hurt"})
+    text = chart.svg.decode()
+    assert ">−4.7<" in text
+    assert not re.search(r">-[\d.]+<", text)
+    assert chart.alt == "Difference in accuracy −4.7 points, 95 % interval −8.4 to −1.3."
+    assert table(chart.header, chart.rows).decode().splitlines()[1] == "difference,-4.7"
 
 
 def test_the_confusion_matrix_lists_every_pair():

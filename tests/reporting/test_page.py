@@ -93,6 +93,45 @@ def test_a_share_becomes_a_bar_and_a_missing_variable_an_error(small):
         page.render("small.html", name="x")
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("The difference is -4.7 points (-8.4 to -1.3).", "The difference is −4.7 points (−8.4 to −1.3)."),
+        ("-.5 and +2.0", "−.5 and +2.0"),
+        (
+            "fixmatch-0, 3-4, 1e-05, --seed, --8, 2026-11-25, a - b",
+            "fixmatch-0, 3-4, 1e-05, --seed, --8, 2026-11-25, a - b",
+        ),
+    ],
+)
+def test_only_hyphens_that_are_minus_signs_become_such(text, shown):
+    assert page.minus(text) == shown
+    assert page.minus(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("images/t183.png", "images/t183.png"),
+        ("images/img 285.png", "imag…mg 285.png"),
+        ("x" * 200 + "\u202egnp.exe", "xxxx…02egnp.exe"),
+    ],
+)
+def test_a_long_name_is_cut_in_the_middle_and_cleaned_first(name, shown):
+    assert page.shortened(name) == shown
+    assert len(page.shortened(name)) <= page.SHORT
+
+
+def test_the_title_of_a_short_name_is_text(small, monkeypatch):
+    name = HOSTILE[1] * 3
+    line = """<code title="{{ name }}">{{ name | shortened }}</code>"""
+    text = page._environment().from_string(line).render(name=name)
+    found = Elements(text)
+    assert found.tags == [("code", ("title",))]
+    assert ("code", "title", name) in found.values
+    assert "".join(found.text) == page.shortened(name)
+
+
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 28, 28), (3, 32, 32), (3, 400, 100), (1, 1, 300)])
 def test_a_thumbnail_is_a_small_picture_encoded_anew(channels, height, width):
     ramp = np.linspace(0, 255, height * width).reshape(height, width)

@@ -64,6 +64,29 @@ def test_the_page_in_a_browser(browser, reports, which, width, scheme):
     page.close()
 
 
+@pytest.mark.parametrize("which", ["usual", "long"])
+def test_on_a_phone_the_table_of_classes_is_whole_or_shows_that_it_goes_on(browser, reports, which):
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(reports[which].as_uri())
+    table = page.locator(".scroll", has_text="precision").first
+    over = table.evaluate("element => element.scrollWidth - element.clientWidth")
+    assert which == "long" or over <= 0
+    assert "local" in table.evaluate("element => getComputedStyle(element).backgroundAttachment")
+    lines = page.locator(".name").evaluate_all("all => all.map(e => [e.textContent, e.getClientRects()[0].height])")
+    assert which == "long" or all(height < 30 for _, height in lines), lines
+    page.close()
+
+
+def test_look_alikes_stand_beside_each_other(browser, reports):
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(reports["usual"].as_uri())
+    tops = "all => all.map(figure => [...figure.querySelectorAll('img')].map(e => e.getBoundingClientRect().top))"
+    pairs = page.locator("figure.two").evaluate_all(tops)
+    assert len(pairs) == 6
+    assert all(left == right for left, right in pairs)
+    page.close()
+
+
 def luminance(colour):
     """Relative luminance (WCAG 2) of ``rgb(r, g, b)``."""
     values = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]

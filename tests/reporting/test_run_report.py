@@ -19,11 +19,13 @@ from click.testing import CliRunner
 from fake_run import NAMES, FakeRun
 
 from semilla.cli.report import command
+from semilla.data.reading import CategoryColumn, NumberColumn, TableReading
+from semilla.data.sources import load
 from semilla.errors import StateError
 from semilla.evidence.intervals import wilson
 from semilla.reporting import charts, gallery
 from semilla.reporting.class_scores import class_rows, confusion_matrix
-from semilla.reporting.provenance import private, private_command
+from semilla.reporting.provenance import private, private_command, provenance
 from semilla.reporting.run_data import read_run
 from semilla.reporting.run_report import report
 from semilla.reporting.verdict import verdict_words
@@ -69,7 +71,7 @@ def test_the_verdict_comes_first_and_in_numbers_a_manager_reads(reported):
     _, page = reported
     text = Elements(page).text
     headings = re.findall(r"<h2>(.*?)</h2>", page)
-    assert headings[0] == "The unlabeled data helped."
+    assert headings[0] == "The unlabeled data helped in this run."
     for said in (
         "fixmatch is right in 90.0 % of cases",
         "is right in 75.0 %",
@@ -89,19 +91,57 @@ def told(fake, folder):
 @pytest.mark.parametrize(
     ("word", "headline", "said"),
     [
-        ("helped", "The unlabeled data helped.", "The whole interval lies above zero"),
-        ("hurt", "The unlabeled data hurt.", "The whole interval lies below zero"),
-        ("cannot tell", "Cannot tell with this many labels.", "about 812 labeled test examples instead of 24"),
+        ("helped", "The unlabeled data helped in this run.", "The whole interval lies above zero"),
+        ("hurt", "The unlabeled data hurt in this run.", "from −20.0 to −2.0. The whole interval lies below zero"),
+        ("cannot tell", "Cannot tell with this many labels.", "about 812 test labels instead of 24 settle it"),
     ],
 )
 def test_each_word_of_the_verdict(tmp_path, word, headline, said):
     first, rest = told(small(word=word), tmp_path)
     assert first == headline
     assert said in rest
+    assert ("one run on these test examples" in rest) == (word != "cannot tell")
+    assert ("The interval includes zero" in rest) == (word == "cannot tell")
+
+
+def test_the_way_to_the_chance_of_training_is_named(reported):
+    text = Elements(reported[1]).text
+    assert "covered by the interval of semilla compare" in text
+    assert "--seed" not in text
+
+
+@pytest.mark.parametrize("difference", [[0.1, 0.04, 0.16], [0.1, -0.01, 0.21]])
+def test_what_used_no_unlabeled_example_is_told_as_on_the_command_line(tmp_path, difference):
+    fake = small(word="cannot tell")
+    fake.changes = {"verdict": {**fake.verdict(), "used": 0.0, "difference": difference}}
+    headline, rest = told(fake, tmp_path)
+    assert headline == "Cannot tell."
+    assert "No unlabeled example was used, so the difference is not their doing." in rest
+    for claim in ("includes zero", "812", "settle"):
+        assert claim not in rest
+
+
+def test_a_damaged_verdict_is_told_as_such(tmp_path):
+    fake = small()
+    fake.changes = {"verdict": {**fake.verdict(), "word": "perhaps"}}
+    with pytest.raises(StateError) as caught:
+        told(fake, tmp_path)
+    assert caught.value.code == "C005"
+
+
+def test_labels_that_chose_the_model_are_told(tmp_path):
+    said = "As these test labels chose it, its accuracy on them is a little too good."
+    assert said in told(small(), tmp_path / "test")[1]
+    sizes = {"labeled": 12, "unlabeled": 20, "development": 12, "test": 24}
+    assert said not in told(small(sizes=sizes), tmp_path / "development")[1]
 
 
 def test_no_number_of_labels_settles_what_is_equal_or_nearly_so(tmp_path):
-    for needed, said in ((None, "no number of test labels"), (10_000_000, "no affordable number"), (20, "about 25 ")):
+    for needed, said in (
+        (None, "No difference was seen"),
+        (10_000_000, "more than 10,000,000 test"),
+        (20, "about 25 "),
+    ):
         fake = small(word="cannot tell")
         fake.changes = {"verdict": {**fake.verdict(), "needed": needed}}
         assert said in told(fake, tmp_path / str(needed))[1]
@@ -130,7 +170,7 @@ def test_leaked_test_examples_are_told_with_the_verdict(tmp_path):
     run = small().write(tmp_path / "run")
     path = run / "fits" / "fixmatch-0" / "fit.json"
     fit = json.loads(path.read_text())
-    assert "too good" not in " ".join(verdict_words(read_run(run))["sentences"])
+    assert "also trained on" not in " ".join(verdict_words(read_run(run))["sentences"])
     path.write_text(json.dumps({**fit, "notes": ["warn[D030]: 3 test pictures are also among those trained on"]}))
     assert "Some test examples were also trained on" in " ".join(verdict_words(read_run(run))["sentences"])
 
@@ -200,15 +240,49 @@ def test_the_fit_that_is_shipped_is_shown_unless_another_is_named(tmp_path):
     assert said not in verdict_words(shown)["sentences"]
 
 
+@pytest.mark.parametrize("shipped", ["fixmatch-0", "supervised-0"])
+def test_only_what_used_the_unlabeled_examples_was_trained_on_them(tmp_path, shipped):
+    text = Elements(page_of(small(changes={"shipped": shipped}), tmp_path)).text
+    both = "trained on 12 labeled and 20 unlabeled examples of 3 classes."
+    alone = "supervised, trained on 12 labeled examples of 3 classes. The 20 unlabeled ones had no part in it."
+    assert (both in text) == (shipped == "fixmatch-0")
+    assert (alone in text) == (shipped == "supervised-0")
+
+
+def test_a_run_that_was_interrupted_is_told_as_such(tmp_path):
+    run = small().write(tmp_path / "run")
+    assert "not finished" not in report(run).read_text()
+    for name in ("model.json", "result.json", "outputs.safetensors"):
+        (run / "fits/fixmatch-0" / name).unlink()
+    (run / "run.json").unlink()
+    called = CliRunner().invoke(command, [str(run)])
+    assert called.exit_code == 0
+    assert called.stderr.startswith("warn[C023]: fixmatch-0 begun and not finished")
+    assert f"semilla train … --out {run} --resume goes on" in called.stderr
+    page = (run / "report.html").read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", page)[0] == "This run is not finished."
+    text = Elements(page).text
+    assert "fixmatch-0 was begun and has no result, so what follows is without it." in text
+    assert "semilla train … --resume" in text
+    assert str(tmp_path) not in page
+
+
+def test_negative_numbers_have_a_minus_sign(tmp_path):
+    text = Elements(page_of(small(word="hurt"), tmp_path)).text
+    assert "The difference is −11.0 points" in text
+    assert not re.search(r"(?<![\w-])-\d", text)
+
+
 # Pictures
 
 
 def test_pictures_are_shown_where_the_data_still_are(reported):
     elements = Elements(reported[1])
     pictures = [value for tag, name, value in elements.attributes if (tag, name) == ("img", "src")]
-    assert len(pictures) == 2 * gallery.SHOWN + 2 * gallery.MOST_PAIRS + 5 * 7
+    assert len(pictures) == 2 * gallery.SHOWN + 2 * gallery.MOST_PAIRS + 5 * 5
     assert all(picture.startswith("data:image/") for picture in pictures)
-    assert "weak, strong" in elements.text
+    assert "fixmatch trains on: weak, strong. supervised trains on: weak." in elements.text
+    assert "lecture" not in elements.text
 
 
 def test_the_surest_errors_are_errors_and_the_surest(reported):
@@ -240,11 +314,28 @@ def test_a_picture_twice_is_found_and_marked(reported):
 def test_views_are_those_of_training(reported):
     data = read_run(reported[0])
     dataset, _ = gallery.load_again(data)
-    names, rows = gallery.view_rows(data, dataset)
-    assert names == ["none", "weak", "weak", "strong", "strong", "lecture", "lecture"]
+    names, rows = gallery.view_rows(data, dataset, ["none", "weak", "lecture"])
+    assert names == ["none", "weak", "weak", "lecture", "lecture"]
     plain = gallery.thumbnail(dataset.inputs[0])
     assert rows[0][0] == plain
-    assert all(len(set(row)) >= 5 for row in rows)
+    assert all(len(set(row)) >= 4 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "used"),
+    [
+        ("fixmatch", {}, ["weak", "strong"]),
+        ("fixmatch", {"views": ["weak", "lecture"], "labeled_view": "none"}, ["none", "weak", "lecture"]),
+        ("supervised", {}, ["weak"]),
+        ("pi_model", {"view": "strong"}, ["strong"]),
+        ("one_of_mine", {"views": ["strong"]}, ["strong"]),
+        ("one_of_mine", {}, []),
+    ],
+)
+def test_the_views_in_use_are_those_of_the_settings_or_the_catalogue(reported, method, given, used):
+    fit = read_run(reported[0]).own
+    fit.described["fit"]["settings"] |= {"method": method, "hyperparameters": given}
+    assert gallery.views_in_use(fit) == used
 
 
 @pytest.mark.parametrize("change", ["gone", "labels", "size", "memory"])
@@ -267,8 +358,94 @@ def test_no_pictures_where_the_data_are_gone_or_changed(tmp_path, change):
     assert dataset is None
     assert "no pictures" in why
     assert str(tmp_path) not in why
+    said = []
+    gallery.load_again(run, say=said.append)
+    code = {"gone": "D001", "memory": None}.get(change, "C026")
+    assert [line.partition("]")[0] for line in said] == ([f"warn[{code}"] if code else [])
+    assert change != "gone" or fake.source in said[0]
     part = run.model.parts["test"]
     assert gallery.hardest(run, dataset, "test", part.probabilities(), wrong_only=True)[0].picture == ""
+
+
+@pytest.mark.parametrize("source", ["a path", "none"])
+def test_moved_data_are_told_on_stderr_and_shown_again_where_they_are_named(tmp_path, source):
+    fake = small()
+    fake.source = str(fake.arrays(tmp_path / "photos.npz")) if source == "a path" else None
+    run = fake.write(tmp_path / "run")
+    before = fake.arrays(tmp_path / "photos.npz").rename(tmp_path / "moved.npz")
+    called = CliRunner().invoke(command, [str(run)])
+    assert called.exit_code == 0
+    moved = "warn[D001]: the galleries are left out, because the data are not at"
+    assert called.stderr.startswith(f"{moved} {fake.source}" if fake.source else "")
+    page = (run / "report.html").read_text()
+    assert "<img" not in page
+    assert str(tmp_path) not in page
+    called = CliRunner().invoke(command, [str(run), "--data", str(before)])
+    assert (called.exit_code, called.stderr) == (0, "")
+    page = (run / "report.html").read_text()
+    assert page.count("<img") > 40
+    assert str(tmp_path) not in page
+
+
+def test_other_data_than_those_of_the_run_are_refused_and_the_page_stays(tmp_path):
+    fake = small()
+    fake.source = str(fake.arrays(tmp_path / "photos.npz"))
+    run = fake.write(tmp_path / "run")
+    before = report(run).read_bytes()
+    others = FakeRun(sizes=small().sizes, classes=NAMES[:3], pixels=16).arrays(tmp_path / "others.npz")
+    for data, code in ((others, "C026"), (tmp_path / "nothing.npz", "D001")):
+        called = CliRunner().invoke(command, [str(run), "--data", str(data)])
+        assert called.exception.code == code
+    assert (run / "report.html").read_bytes() == before
+
+
+def table_run(folder):
+    """A run on a table whose rows can be told from their cells: the length of each is its number less 20."""
+    fake = small(calibrated=False, paths="flowers.csv#{}".format)
+    fake.source = str(folder / "flowers.csv")
+    parts = [(part, fake.classes[label]) for part in fake.sizes for label in fake.labels(part)]
+    with (folder / "flowers.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["length", "area", "<b>colour", "label", "split"])
+        for row, (part, name) in enumerate(parts):
+            label, split = "" if part == "unlabeled" else name, "test" if part == "test" else "train"
+            rows.writerow([row - 20, row * 1234.5, ("red", "blue")[row % 2], label, split])
+    run = fake.write(folder / "run")
+    dataset = load(fake.source)
+    for path in run.glob("fits/*/model.json"):
+        card = json.loads(path.read_text())
+        card["inputs"] = {"kind": "vectors", "shape": list(dataset.inputs.shape[1:]), "reading": dataset.reading}
+        path.write_text(json.dumps(card))
+    return run
+
+
+def test_rows_of_a_table_are_told_by_their_cells(tmp_path):
+    run = table_run(tmp_path)
+    text = Elements(report(run).read_text(encoding="utf-8")).text
+    told = re.findall(r"length (−?\d+), area ([\d.]+), <b>colour (red|blue)flowers.csv#(\d+)", text)
+    assert len(told) == round(0.1 * 24) + gallery.SHOWN
+    for length, area, colour, row in told:
+        assert int(length.replace("−", "-")) == int(row) - 20
+        assert float(area) == int(row) * 1234.5
+        assert colour == ("red", "blue")[int(row) % 2]
+    assert "<img" not in report(run).read_text()
+
+
+def test_without_its_table_a_run_is_reported_by_row_numbers(tmp_path):
+    run, said = table_run(tmp_path), []
+    (tmp_path / "flowers.csv").unlink()
+    page = report(run, say=said.append).read_text(encoding="utf-8")
+    assert "so no values are shown" in page
+    assert [line[:11] for line in said] == ["warn[D001]:"]
+    assert "flowers.csv#" in page
+    assert "length" not in page
+
+
+def test_only_the_first_cells_of_a_row_are_told_and_short():
+    numbers = tuple(NumberColumn(name, 10.0, 2.0) for name in ("a", "b" * 90, "c"))
+    words = (CategoryColumn("d", ("x", "y")), CategoryColumn("e", ("z",)))
+    told = gallery.cells_of(np.array([-6, 0.25, 0, 0, 0, 1], np.float32), TableReading(numbers, words))
+    assert told == f"a −2, {'b' * 7}…{'b' * 16} 10.5, c 10, d a word that is new, …"
 
 
 def test_no_pictures_on_request(tmp_path):
@@ -370,6 +547,35 @@ def test_no_path_no_user_no_host(reported):
 )
 def test_sentences_without_absolute_paths(text, shown):
     assert private(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("tables/flowers.csv", "tables/flowers.csv"),
+        ("photos/", "photos/"),
+        ("/places/somebody/my data/flowers.csv", "…/flowers.csv"),
+        ("~/photos/", "…/photos"),
+        ("C:\\Users\\bob\\x.csv", "…/x.csv"),
+        ("digits", "digits"),
+        (None, "photos"),
+    ],
+)
+def test_the_data_are_named_as_the_user_did_without_absolute_paths(tmp_path, source, shown):
+    fake = small()
+    fake.source = source
+    assert dict(provenance(read_run(fake.write(tmp_path / "run")))["facts"])["Data"] == shown
+
+
+def test_names_beneath_pictures_are_short_and_whole_in_the_title(tmp_path):
+    fake = small(paths="pictures/of/many/animals/{:04}.png".format)
+    fake.source = str(fake.arrays(tmp_path / "photos.npz"))
+    elements = Elements(page_of(fake, tmp_path))
+    titles = [value for tag, name, value in elements.attributes if (tag, name) == ("code", "title")]
+    assert len(titles) == round(0.1 * 24) + gallery.SHOWN + 2 * gallery.MOST_PAIRS
+    assert all(re.fullmatch(r"pictures/of/many/animals/\d{4}\.png", title) for title in titles)
+    assert "pictures/of/many" not in elements.text
+    assert f"pict…s/{titles[0][-8:]}" in elements.text
 
 
 def test_commands_without_absolute_paths():

@@ -12,9 +12,9 @@ from semilla import config
 from semilla.data.dataset import split
 from semilla.data.labels import choose_labels
 from semilla.data.sources import load
-from semilla.fitting import Fit, fit, own_generators
+from semilla.fitting import Fit, fit
 from semilla.methods import METHODS, find
-from semilla.training import checkpoint, plan
+from semilla.training import checkpoint, devices, plan
 from semilla.training.batches import Batches
 from semilla.training.evaluate import Evaluation
 from semilla.training.loop import train_loop
@@ -94,7 +94,7 @@ def go(fit, snapshot=None, change_state=None, evaluate=False):
         change_state: called with the fresh state, for example to put a toy method into it.
         evaluate: score on the test part along the way.
     """
-    with own_generators():
+    with devices.own_generators():
         state, _ = fit.build()
         if change_state is not None:
             change_state(state)

@@ -282,9 +282,8 @@ def test_own_networks_start_from_weights_too(tmp_path):
 
 @pytest.mark.parametrize(("network", "data"), [("resnet18", vectors()), ("mlp", pictures(32))], ids=["timm", "mlp"])
 def test_a_network_for_other_data_is_refused(network, data):
-    chosen, _ = complete(data, network=network, device="cpu")
     with pytest.raises(DataError) as caught:
-        plan.build_network(chosen, data)
+        plan.build_network(complete(data, network=network, device="cpu")[0], data)
     assert caught.value.code == "D112"
 
 

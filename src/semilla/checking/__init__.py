@@ -13,15 +13,17 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from semilla.checking.findings import EXAMPLES, SEVERITIES, Finding, all_findings, many
+from semilla.checking.findings import EXAMPLES, SEVERITIES, Finding, all_findings
 from semilla.checking.material import ROLES, Material, of_dataset, of_pictures
 from semilla.checking.near import NearCopies, near_copies
 from semilla.checking.page import page, to_json
+from semilla.data.progress import Bar
 from semilla.data.scan import scan
 from semilla.data.source import Source
 from semilla.data.sources import load, load_manifest
 from semilla.errors import UsageError
 from semilla.files import make_folder, resource_errors, write_atomic
+from semilla.text import many
 
 __all__ = ["Checked", "Finding", "check", "examine", "look"]
 
@@ -97,7 +99,8 @@ def check(
 
     Args:
         data: as for `semilla.train`, or a `Source`.
-        out: the folder to write to; None makes ``check-<name>`` in the working directory, or the next free name.
+        out: the folder to write to; None makes ``check-<name>`` in the working directory, or ``check-<name>-2`` and so
+            on where that is taken.
         progress: where the remaining time is shown; None shows nothing.
         **options: what else `Source` takes, such as ``test="checked"``.
 
@@ -107,10 +110,10 @@ def check(
     """
     source = data if isinstance(data, Source) else Source(data, **options)
     if out is not None:
-        _check_outside(Path(out), source)
+        source.refuse_inside(out)
     material = look(source, progress)
     folder = Path(out) if out is not None else _free(material.manifest.name)
-    _check_outside(folder, source)
+    source.refuse_inside(folder)
     checked = replace(examine(material, progress), folder=folder)
     _write(checked, folder)
     return checked
@@ -120,7 +123,7 @@ def look(source: Source, progress: TextIO | None = sys.stderr) -> Material:
     """Read a source: pictures are all decoded, arrays and tables are loaded."""
     pictures = load_manifest(source)
     if pictures is None:
-        return of_dataset(load(source))
+        return of_dataset(load(replace(source, allow_leak=True)))  # it is a finding
     manifest, blobs = pictures
     found = scan(blobs, manifest.name, None, progress, source.max_pixels, source.size, source.resize)
     return of_pictures(manifest, found)
@@ -130,22 +133,12 @@ def examine(material: Material, progress: TextIO | None = sys.stderr) -> Checked
     """Find out what speaks against the examples; nothing is written."""
     if material.pixels is None:
         return Checked(material, all_findings(material, NearCopies([], True)))
-    from tqdm import tqdm
-
     known: dict[str, int] = {}
     for row, digest in enumerate(material.digests):
         if row not in (material.problems or {}):
             known.setdefault(digest or str(row), row)
     rows = np.array(list(known.values()), np.int64)
-    with tqdm(
-        total=len(rows),
-        desc="comparing",
-        unit=" pictures",
-        delay=2,
-        leave=False,
-        file=progress,
-        disable=progress is None,
-    ) as bar:
+    with Bar("comparing", len(rows), "pictures", progress, delay=2) as bar:
         near = near_copies(material.pixels, rows, bar.update)
     return Checked(material, all_findings(material, near))
 
@@ -177,17 +170,6 @@ def _plain(finding: Finding, paths: tuple[str, ...], full: bool) -> dict[str, An
 
 def _ranked(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
-
-
-def _check_outside(out: Path, source: Source) -> None:
-    """Refuse to write into the user's data."""
-    real = Path(os.path.realpath(out))
-    for data in (source.data, source.unlabeled, source.test):
-        if isinstance(data, str | os.PathLike) and os.path.isdir(data):
-            folder = Path(os.path.realpath(data))
-            if real.is_relative_to(folder):
-                message = f"the folder to write to, {out.name}, lies in the data folder {folder.name}"
-                raise UsageError("U022", message, "name another with -o")
 
 
 def _free(name: str) -> Path:

@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple, TypeAlias
 from semilla.checking.material import Material, Rows
 from semilla.checking.near import NearCopies
 from semilla.data.images import Facts
+from semilla.data.labels import IMBALANCE
+from semilla.text import many
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -20,8 +22,8 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 EXAMPLES = 20
 BAD_SHARE = 0.05
 """Largest share of unlabeled pictures that may be unreadable."""
-FEW_LABELS, FEW_TESTS, IMBALANCE = 4, 100, 10
-"""Fewer labels of a class, fewer test labels, and more times as many labels of one class as of another are told."""
+FEW_LABELS, FEW_TESTS = 4, 100
+"""Fewer labels of a class, and fewer test labels, are told."""
 
 _DISAGREE = 0.1  # the share of examples on which two decent models differ, assumed where it is not known yet
 _SMALL, _NARROW, _LARGE = 8, 8.0, 16_000_000
@@ -76,11 +78,6 @@ def all_findings(material: Material, near: NearCopies) -> list[Finding]:
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def many(count: int, one: str, more: str = "") -> str:
-    """A number and its noun: ``1 file``, ``2,000 files``."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
-
-
 # Files
 
 
@@ -94,7 +91,7 @@ def _unreadable(material: Material) -> list[Finding]:
         if bad:
             share = len(bad) / len(own)
             stops = code == "D014" or share > BAD_SHARE
-            limit = f" ({share:.1%}; the limit is {BAD_SHARE:.0%})" if code == "D015" else ""
+            limit = f" ({share:.1%}; training stops above {BAD_SHARE:.0%})" if code == "D015" else ""
             title = f"{len(bad):,} of {len(own):,} {words[code]} pictures cannot be read{limit}"
             fix = "remove or replace them" + (", or train with --on-bad-file skip" if code == "D014" else "")
             items = [Item((row,), problems[row]) for row in bad]
@@ -181,7 +178,8 @@ def _names(material: Material) -> list[Finding]:
     items = [Item(tuple(rows)) for rows in folded.values() if len(rows) > 1]
     if not items:
         return []
-    title = f"{many(len(items), 'name')} of files differ only in case or in the form of their accents"
+    groups = many(len(items), "group of file names differs", "groups of file names differ")
+    title = f"{groups} only in case or in the form of their accents"
     fix = "rename one of each: on some systems they are one file"
     return [Finding("D132", "warning", title, len(items), items, fix)]
 
@@ -250,7 +248,8 @@ def _near_copies(material: Material, near: NearCopies) -> list[Finding]:
     items = [_pair(material, pair[:2], f"differ by {pair[2]:g} grey levels") for _, pair in rated]
     across = sum(_held_out_pair(material, pair[:2]) for _, pair in rated)
     labels = sum(_two_labels(material, pair[:2]) for _, pair in rated)
-    details = [f"{across:,} reach into a held-out part"] * bool(across) + [f"{labels:,} have two labels"] * bool(labels)
+    details = [f"{across:,} {'reaches' if across == 1 else 'reach'} into a held-out part"] * bool(across)
+    details += [f"{labels:,} {'has' if labels == 1 else 'have'} two labels"] * bool(labels)
     title = f"{many(len(items), 'pair')} of pictures that are nearly the same" + (
         f": {', '.join(details)}" if details else ""
     )

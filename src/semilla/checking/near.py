@@ -30,6 +30,9 @@ largest share of the distance to the fifth nearest other picture. Measured: re-e
 10 % stay within 7 levels and 0.13 on CIFAR-10, where distinct pictures begin at 14 and 0.6; JPEG copies of MNIST
 within 4 and 0.16, where distinct ones begin at 7 and 0.34."""
 
+FEW = 500
+"""Below so many pictures the fifth nearest is no measure of what is common, and only those within `SURE` are told."""
+
 _COARSE_LIMIT, _MANY, _TINY = (5.0, 3.5), 200_000, 0.01
 """On 8 × 8 means; the second where there are so many pictures that the first would take minutes. Copies stay within
 3.2 levels on CIFAR-10, JPEG copies of MNIST within 3; only resized pictures of sharp lines may lie beyond."""
@@ -107,7 +110,9 @@ def _near(signatures: npt.NDArray[np.uint8]) -> tuple[IntArray, Floats, bool]:
     order = order[difference[order] <= LIMIT]
     complete &= len(order) <= _MOST_EXAMINED
     pairs, difference = pairs[order[:_MOST_EXAMINED]], difference[order[:_MOST_EXAMINED]]
-    close = (difference <= SURE) | (difference <= RATIO * _surroundings(signatures, pairs))
+    close = difference <= SURE
+    if len(signatures) >= FEW:
+        close |= difference <= RATIO * _surroundings(signatures, pairs)
     return pairs[close], difference[close], complete
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _ITEMS, _PICTURED, _SIDE_BY_SIDE = 20, 12, 4
 _CLASSES, _PER_CLASS, _CLASS_PICTURES = 200, 8, 160
+_OPEN = {"classes": 25, "galleries": 10}
+"""Classes that stand open; the others are folded."""
 _FACTS = 12
 _TONES = {"error": "bad", "warning": "warn", "note": "plain"}
 _WITHOUT_PICTURES = {"D014", "D015", "D132"}
@@ -42,6 +44,7 @@ def page(checked: Checked) -> str:
         findings=[_shown(finding, material, shown) for finding in checked.findings],
         roles=[role for role in ROLES if role != "unlabeled"],
         columns=[place for place, role in enumerate(ROLES) if role != "unlabeled"],
+        open=_OPEN,
         classes=classes,
         classes_left=max(0, len(counts) - _CLASSES),
         galleries=[(name, [shown[row] for row in rows]) for name, rows in examples.items()],

@@ -5,18 +5,23 @@ Commands are imported when they are called, so that ``semilla --help`` does not 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from semilla import __version__
-from semilla.errors import Interrupted, ResourceError, SemillaError
+from semilla.errors import Interrupted, ResourceError, SemillaError, UsageError
 from semilla.text import clean
 
 COMMANDS = {
@@ -94,7 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     if debug:  # wherever it stands: it is usually added at the end of a command that failed
         arguments = ["--debug", *(word for word in arguments if word != "--debug")]
     try:
-        code = cli.main(args=arguments, prog_name="semilla", standalone_mode=False) or 0
+        with _terminable():
+            code = cli.main(args=arguments, prog_name="semilla", standalone_mode=False) or 0
     except SemillaError as error:
         code = _report(
             error.exit_code, str(error), as_json, {"code": error.code, "message": error.message, "fix": error.fix}
@@ -104,6 +110,15 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         code = _report(error.exit_code, "", as_json, {"code": "usage", "message": error.format_message()})
+    except SystemExit:  # click's way to end where the reader of a pipe has gone, as `| head` does
+        if "PacifyFlush" not in type(sys.stdout).__name__:
+            raise
+        code = 0
+    except OSError as error:
+        known = _system(error)
+        code = _report(
+            known.exit_code, str(known), as_json, {"code": known.code, "message": known.message, "fix": known.fix}
+        )
     except (KeyboardInterrupt, click.Abort):
         code = _report(128 + signal.SIGINT, "stopped", as_json, {"code": "interrupted", "message": "stopped"})
     except Exception as error:  # the last net: whatever was not foreseen ends in one line and exit code 1
@@ -119,6 +134,32 @@ def main(arguments: list[str] | None = None) -> None:
         text = f"error[internal]: {type(error).__name__}: {error}{hint}"
         code = _report(1, text, as_json, {"code": "internal", "message": str(error)})
     sys.exit(code)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends what runs as Ctrl-C does, so that what is half written is cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    raise Interrupted(number, saved=False)
+
+
+def _system(error: OSError) -> SemillaError:
+    """What the system refused, in words: a file or folder that is missing or forbidden, or a device that is full."""
+    where = f" {os.fsdecode(error.filename)!r}" if error.filename else ""
+    said = f"{error.strerror or error}:{where}" if where else str(error.strerror or error)
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS):
+        return UsageError("U014", said, "check the path and its permissions, or name another")
+    return ResourceError("R001", said, "make room, or name another place; with --resume what is there is gone on with")
 
 
 def _report(code: int, text: str, as_json: bool, error: dict[str, Any]) -> int:

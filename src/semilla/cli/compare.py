@@ -40,6 +40,9 @@ def command(
     The interval is over the draws: it covers which examples are labeled, the initial weights and the order of training.
     Without --labels every label is used, and the draws differ in weights and order only.
 
+    An interrupted comparison is not gone on with: the same command starts anew in the next free folder, such as
+    compare-<data>-2; with --out it needs the name of another one.
+
     \b
     Examples:
       semilla compare photos/ --method fixmatch --method mixmatch

@@ -37,8 +37,14 @@ def print_json(value: dict[str, Any]) -> None:
     click.echo(json.dumps({"ok": True, **_strict(value)}, ensure_ascii=True, allow_nan=False))
 
 
-def progress_stream() -> TextIO:
-    """Where progress goes."""
+def progress_stream(rows_on_stdout: bool = False) -> TextIO | None:
+    """Where progress goes; None where it would stand between the rows that a command prints.
+
+    That is wherever stdout and stderr may lead to the same place: only a terminal that rows are not shown on is sure
+    not to be.
+    """
+    if rows_on_stdout and (sys.stdout.isatty() or not sys.stderr.isatty()):
+        return None
     return sys.stderr
 
 

@@ -13,7 +13,7 @@ from semilla.text import clean
 @click.option("--fit", help="Which fit, where the run has several.")
 @click.option("--format", "kind", type=click.Choice(["onnx", "safetensors", "all"]), default="all", show_default=True)
 @click.option("-o", "--out", type=click.Path(), help="The new folder.  [default: RUN/export]")
-@click.option("--samples", type=click.Path(), help="Compare ONNX and PyTorch on this data instead of the test part.")
+@click.option("--samples", type=click.Path(), help="Compare ONNX and PyTorch on this data instead of the run's.")
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @json_option
 def command(

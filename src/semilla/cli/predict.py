@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,7 +17,14 @@ from semilla.text import clean
 @click.command("predict")
 @click.argument("run", type=click.Path())
 @click.argument("inputs", nargs=-1, required=True, metavar="FILES…")
-@click.option("--output", "-o", type=click.Path(), help="A .csv, .jsonl or .parquet file.  [default: CSV on stdout]")
+@click.option(
+    "--output",
+    "--out",
+    "-o",
+    "output",
+    type=click.Path(),
+    help="A .csv, .jsonl or .parquet file.  [default: CSV on stdout]",
+)
 @click.option("--fit", help="Which fit, where the run has several.")
 @click.option("--no-probabilities", is_flag=True, help="Leave out the column of each class.")
 @click.option("--precision", type=float, help="Accept only predictions of which at least this share is right.")
@@ -27,7 +35,11 @@ from semilla.text import clean
 @click.option("--no-csv-safe", is_flag=True, help="Write text that a spreadsheet takes for a formula as it is.")
 @click.option("--resume", is_flag=True, help="Go on behind what an interrupted run wrote to --output.")
 @click.option("--overwrite", is_flag=True, help="Replace --output.")
-@click.option("--shard", metavar="I/N", help="Only the I-th of N shares, from 0.  [default: torchrun's rank]")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only the I-th of N shares, from 0, into a file with its number.  [default: torchrun's rank]",
+)
 @click.option("--follow-links", is_flag=True, help="Follow links that lead out of a folder.")
 @click.option("--max-pixels", type=click.IntRange(min=1), help="The largest picture that is opened.")
 @click.option("--device", help="cpu, cuda or mps.  [default: the fastest found]")
@@ -54,8 +66,9 @@ def command(
       semilla predict RUN photos/ -o preds.parquet --precision 0.95 --embeddings column
       find / -name '*.png' -print0 | semilla predict RUN - -o preds.jsonl
       semilla predict RUN photos/ -o preds.csv --resume
+      semilla predict RUN photos/ -o preds.csv --shard 0/4      writes preds.part-0-of-4.csv
     """
-    if as_json and output is None:
+    if as_json and output in (None, "-"):
         raise UsageError("U008", "--json and the predictions would both be on stdout", "name a file with --output")
     from semilla.inference.files import predict
 
@@ -66,7 +79,7 @@ def command(
             "-" if output is None else output,
             probabilities=not no_probabilities,
             csv_safe=not no_csv_safe,
-            progress=progress_stream(),
+            progress=progress_stream(rows_on_stdout=output in (None, "-")),
             say=lambda line: click.echo(clean(line), err=True),
             **{key: value for key, value in options.items() if value is not None},
         )
@@ -81,4 +94,6 @@ def command(
         print_json(done.summary())
     elif done.output is not None:
         accepted = "" if done.accepted is None else f", {done.accepted:,} accepted"
-        click.echo(f"{done.count:,} predictions{accepted}: {clean(done.output)}", err=True)
+        share = "" if done.output == Path(str(output)) else " (each share has a file of its own)"
+        what = f"{done.count:,} prediction{'s' * (done.count != 1)}{accepted}"
+        click.echo(f"{what}: {clean(done.output)}{share}", err=True)

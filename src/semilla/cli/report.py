@@ -11,9 +11,10 @@ from semilla.text import clean
 @click.command("report")
 @click.argument("run", type=click.Path())
 @click.option("--fit", help="Which fit, where the run has several.  [default: the one that is shipped]")
+@click.option("--data", metavar="PATH", help="Where the data of the run lie now, if they have moved.")
 @click.option("--no-pictures", is_flag=True, help="Show no examples of the data.")
 @json_option
-def command(run: str, fit: str | None, no_pictures: bool, as_json: bool) -> None:
+def command(run: str, fit: str | None, data: str | None, no_pictures: bool, as_json: bool) -> None:
     """Write RUN/report.html, one page that says whether the unlabeled data helped and shows what was learnt.
 
     The page needs nothing but itself: no network, no script. Every figure also lies in RUN/figures as PNG, SVG and CSV.
@@ -22,10 +23,14 @@ def command(run: str, fit: str | None, no_pictures: bool, as_json: bool) -> None
     Examples:
       semilla report runs/digits-1
       semilla report semilla-demo --fit uda-0
+      semilla report runs/photos-1 --data moved/photos
     """
     from semilla.reporting.run_report import FIGURES, report
 
-    page = report(run, fit, pictures=not no_pictures)
+    def say(line: str) -> None:
+        click.echo(clean(line), err=True)
+
+    page = report(run, fit, pictures=not no_pictures, data=data, say=say)
     if as_json:
         print_json({"report": str(page), "figures": str(page.parent / FIGURES)})
         return

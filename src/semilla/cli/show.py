@@ -11,6 +11,7 @@ import click
 from semilla import files
 from semilla.cli.console import json_option, print_json
 from semilla.errors import StateError
+from semilla.methods import METHODS
 from semilla.text import clean
 
 
@@ -36,7 +37,11 @@ def command(run: str, fit: str | None, recipe: bool, as_json: bool) -> None:
     if not recipe:
         for line in _story(described, saved, folder.name):
             click.echo(line)
-    click.echo(_toml(saved["fit"]["settings"], folder.name))
+    click.echo(_toml(saved["fit"]["settings"], folder.name, described.get("command", "")))
+    baseline = folder.with_name(f"supervised-{saved['fit']['settings']['seed']}") / "fit.json"
+    if baseline.is_file() and baseline.parent != folder:
+        own = files.read_json(baseline)["fit"]["settings"]
+        click.echo("\n".join(["", "[baseline]", *_lines(own)]))
 
 
 def _described(run: Path, fit: str | None, method: bool) -> tuple[dict[str, Any], Path]:
@@ -69,10 +74,17 @@ def _story(described: dict[str, Any], saved: dict[str, Any], fit: str) -> list[s
     return [*lines, ""]
 
 
-def _toml(settings: dict[str, Any], fit: str) -> str:
+def _toml(settings: dict[str, Any], fit: str, command: str) -> str:
     """The settings as a recipe; what is not set is left out."""
-    values = {key: value for key, value in settings.items() if key not in ("method", "hyperparameters")}
-    values |= settings["hyperparameters"]
     lines = [f"# semilla train DATA --method {settings['method']} --recipe THIS.toml"]
-    lines.append(f"# every setting of {clean(fit)}")
-    return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None)])
+    lines.append(f"# every setting of {clean(fit)}; what the data are is for the command to say")
+    lines += [f"# as did: {clean(command)}"] if command else []
+    return "\n".join([*lines, *_lines(settings)])
+
+
+def _lines(settings: dict[str, Any]) -> list[str]:
+    """Every setting that has a value, those of the method among them, whether they were said or not."""
+    known = METHODS[settings["method"]].hyperparameters if settings["method"] in METHODS else {}
+    values = {key: value for key, value in settings.items() if key not in ("method", "hyperparameters")}
+    values |= {name: parameter.ours for name, parameter in known.items()} | settings["hyperparameters"]
+    return [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]

@@ -39,6 +39,7 @@ from semilla.methods.catalogue import plug_in
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: 10 times in a run]")
 @click.option("--out", "-o", type=click.Path(), help="The run folder.  [default: runs/<data>-<n>]")
 @click.option("--dry-run", is_flag=True, help="Read the data, say what was understood and planned, and stop.")
+@click.option("--profile", "profiled", is_flag=True, help="First say where the time of a step goes; writes a trace.")
 @click.option("--resume", is_flag=True, help="Take up the run in --out where it stopped.")
 @click.option("--allow-change", multiple=True, metavar="KEY", help="A setting that a resumed run may change.")
 @click.option("--allow-data-change", is_flag=True, help="A resumed run may find other data.")
@@ -78,7 +79,13 @@ def command(
 
     An .npz file holds x_train, y_train and, if you have them, x_test, y_test, x_unlabeled; a label of −1 means unknown.
     """
-    say = printer(as_json)
+    said_lines: list[str] = []
+    show = printer(as_json)
+
+    def say(line: str) -> None:
+        said_lines.extend(line.splitlines())
+        show(line)
+
     said = assignments_of(assignments)
     changes = said | given(options)
     if "minutes" in changes and "steps" in changes:
@@ -89,9 +96,6 @@ def command(
     settings(method, find(method).hyperparameters, said, flags)  # wrong words are told before PyTorch is loaded
     dry = bool(options["dry_run"])
     folder = Path(out) if out is not None else None if dry else _latest_run(data) if resume else _next_run(data)
-    if folder is not None:
-        say(f"run folder: {folder}")
-
     from semilla.runs import next_steps, train
 
     try:
@@ -113,7 +117,7 @@ def command(
         raise
     if trained is None or folder is None:
         if as_json:
-            print_json({"dry_run": True})
+            print_json({"dry_run": True, "said": said_lines})
         return
     if as_json:
         print_json(trained.summary())

@@ -1,18 +1,20 @@
 """Strict rows out of CSV, TSV and JSON Lines files: whatever is not certain is an error that names the line.
 
 The cells stay text, character by character as they are written; the caller decides what they mean. Files are UTF-8,
-with or without a byte order mark, and may be compressed with gzip (``.gz``). They are read as a stream, so that a
-file may be larger than memory.
+with or without a byte order mark, or UTF-16 with one, and may be compressed with gzip (``.gz``). They are read as a
+stream, so that a file may be larger than memory.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import io
 import json
 import os
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any, TextIO
 
 from semilla.errors import DataError
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 LINES = (".jsonl", ".ndjson")
 """Endings of files with one JSON object a line; all others are read as separated values."""
 
@@ -28,18 +30,23 @@ LINE_CHARACTERS = 2**24
 UNPACKED_CHARACTERS = 2**32
 """What a compressed file may unpack to: a small file can hold endless zeros."""
 
+_KINDS: dict[type[Any], str] = {list: "a list", dict: "an object"}
 _DAMAGE = (OSError, EOFError, zlib.error)
 
 
-def read_rows(path: str | os.PathLike[str]) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+def read_rows(
+    path: str | os.PathLike[str], used: Container[str] | None = None
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Read the rows of a table.
 
-    A CSV file begins with the names of its columns; comma, semicolon or tab separates the cells, whichever the first
-    line shows. Blank lines may stand at the end only. A JSON Lines file has an object in each line; its columns are
-    all the keys there are, and a key that is missing or null gives an empty cell.
+    A CSV file begins with the names of its columns; comma, semicolon, tab or vertical bar separates the cells,
+    whichever the first line shows. A first column without a name is a row index, as pandas writes it, and is left out.
+    Blank lines may stand at the end only. A JSON Lines file has an object in each line; its columns are all the keys
+    there are, and a key that is missing or null gives an empty cell.
 
     Args:
         path: a regular file.
+        used: the columns in which a list or an object of JSON is an error, and not an empty cell; all unless given.
 
     Returns:
         The names of the columns, and an iterator over (line number counted from 1, the cells, one for each column).
@@ -47,7 +54,7 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[str], Iterator[tuple[i
     Raises:
         DataError: D001, no such file; D003, not a regular file; D006, unreadable or damaged; D071, a line that does
             not fit the columns, a quote that is not closed, JSON that is none; D072, column names that are missing
-            or there twice; D073, text that is not UTF-8; D074, a line or an unpacked file that is too long. The
+            or there twice; D073, text in another encoding; D074, a line or an unpacked file that is too long. The
             iterator raises them too, when it comes to the line.
     """
     file = Path(path)
@@ -57,9 +64,9 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[list[str], Iterator[tuple[i
         raise DataError("D003", f"{str(file)!r} is not a regular file", "give a CSV, TSV or JSON Lines file")
     if suffix(file) in LINES:
         columns = _keys(file)
-        return columns, _objects(file, columns)
-    columns, separator = _header(file)
-    return columns, _records(file, columns, separator)
+        return columns, _objects(file, columns, used)
+    columns, separator, index = _header(file)
+    return columns, _records(file, len(columns), separator, index)
 
 
 def suffix(path: Path) -> str:
@@ -82,15 +89,24 @@ def _lines(path: Path) -> Generator[tuple[int, str]]:
                 if not line.isascii():
                     _check_text(path, number, line)
                 yield number, line
+    except UnicodeDecodeError as error:  # of UTF-16, the only one that is read strictly
+        message = f"{path.name}: it begins as UTF-16 and is not, or its end is missing"
+        raise DataError("D073", message, "save the file as UTF-8") from error
     except _DAMAGE as error:
         reason = str(getattr(error, "strerror", None) or error)[:100]
         raise DataError("D006", f"{path.name} cannot be read: {reason}", "check the file, or write it again") from error
 
 
 def _open(path: Path) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    with _unpacked(path) as file:
+        start = file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return io.TextIOWrapper(_unpacked(path), encoding="utf-16", newline="")
+    return io.TextIOWrapper(_unpacked(path), encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _unpacked(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def _check_text(path: Path, number: int, line: str) -> None:
@@ -99,20 +115,23 @@ def _check_text(path: Path, number: int, line: str) -> None:
     except UnicodeEncodeError as error:  # bytes that are not UTF-8 were read as surrogates
         byte = ord(line[error.start]) & 0xFF
         message = f"{path.name}, line {number}: byte 0x{byte:02x} at character {error.start + 1} is not UTF-8"
-        raise DataError("D073", message, "save the file as UTF-8") from error
+        fix = 'save the file as UTF-8 (Excel: "CSV UTF-8"; shell: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW)'
+        raise DataError("D073", message, fix) from error
 
 
-def _header(path: Path) -> tuple[list[str], str]:
+def _header(path: Path) -> tuple[list[str], str, bool]:
+    """Names of columns, the separator, and whether a column without a name comes first, which is left out."""
     separator = _separator(path)
     with closing(_parsed(path, separator)) as records:
         names = [name.strip() for name in next(records, (0, []))[1]]
     if not any(names):
         raise DataError("D072", f"{path.name}: no column names in its first line", "write the names there")
-    if "" in names:
-        message = f"{path.name}, line 1: column {names.index('') + 1} of {len(names)} has no name"
-        raise DataError("D072", message, "name it or drop it; a row index is best not written (index=False)")
+    if "" in names[1:]:
+        message = f"{path.name}, line 1: column {names.index('', 1) + 1} of {len(names)} has no name"
+        raise DataError("D072", message, "name it or drop it")
     _check_distinct(names, f"{path.name}, line 1")
-    return names, separator
+    index = not names[0]
+    return names[index:], separator, index
 
 
 def _check_distinct(names: list[str], where: str) -> None:
@@ -174,8 +193,8 @@ def _reason(error: csv.Error) -> str:
     return str(error)
 
 
-def _records(path: Path, columns: list[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    width, blank = len(columns), 0
+def _records(path: Path, columns: int, separator: str, index: bool) -> Iterator[tuple[int, list[str]]]:
+    width, blank = columns + index, 0
     for line, cells in islice(_parsed(path, separator), 1, None):
         if len(cells) < 2 and not "".join(cells).strip() and (width > 1 or not cells):
             blank = blank or line
@@ -186,7 +205,7 @@ def _records(path: Path, columns: list[str], separator: str) -> Iterator[tuple[i
             message = f"{path.name}, line {line}: {len(cells)} cells, but {width} columns"
             fix = f"the separator found is the {SEPARATORS[separator]}; put cells that contain one in quotes"
             raise DataError("D071", message, fix)
-        yield line, cells
+        yield line, cells[index:]
 
 
 def _keys(path: Path) -> list[str]:
@@ -198,9 +217,9 @@ def _keys(path: Path) -> list[str]:
     return list(columns)
 
 
-def _objects(path: Path, columns: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _objects(path: Path, columns: list[str], used: Container[str] | None) -> Iterator[tuple[int, list[str]]]:
     for line, values in _parsed_objects(path):
-        yield line, [_text(values.get(name), path, line, name) for name in columns]
+        yield line, [_cell(values.get(name), path, line, name, used) for name in columns]
 
 
 def _parsed_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -236,12 +255,15 @@ def _pairs(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _text(value: Any, path: Path, line: int, name: str) -> str:
+def _cell(value: Any, path: Path, line: int, name: str, used: Container[str] | None) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"  # as it is written
     if isinstance(value, str):
         return value
-    message = f"{path.name}, line {line}: {name!r} is a {type(value).__name__}, not a text or a number"
-    raise DataError("D071", message, "give every value a key of its own")
+    if used is not None and name not in used:
+        return ""
+    message = f"{path.name}, line {line}: {name!r} is {_KINDS[type(value)]}, not a text or a number"
+    one = f"write one text or number as {name!r}: several for one picture are not supported"
+    raise DataError("D071", message, "give every value a key of its own" if used is None else one)

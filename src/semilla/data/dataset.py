@@ -149,7 +149,7 @@ def split(
         inputs = np.concatenate([inputs[:], dataset.unlabeled[:]])
         rows = np.concatenate([rest, size + np.arange(len(dataset.unlabeled))])
     if needed and not len(rows):
-        fix = "give unlabeled examples, use fewer of the labels, or let the labeled examples serve: pool=all"
+        fix = "give unlabeled examples, use fewer labels (--labels N), or let them serve as both (--set pool=all)"
         raise DataError("D040", f"no unlabeled example: all {size} examples of {dataset.name} are labeled", fix)
     notes = _few_labels(labels, dataset.classes)
     return Split(dataset.classes, Examples(take(dataset.inputs, index), labels), inputs, index, rows, notes)
@@ -167,19 +167,28 @@ def fingerprint(split: Split) -> str:
 
     Rows of a pool that knows the digest of each of its examples are told by those, so that nothing is read.
     """
+    columns = {"labeled": split.labeled.inputs, "labels": split.labeled.labels, "unlabeled": split.unlabeled}
+    return _digest(columns, split.classes)
+
+
+def held_out_fingerprint(dataset: Dataset) -> str:
+    """SHA-256 of what a run is scored on: figures of two fits may be paired, and told again, only where it is equal."""
+    parts = {part: getattr(dataset, part) for part in ("development", "test")}
+    columns = {part: held.inputs for part, held in parts.items() if held is not None}
+    columns |= {f"{part} labels": held.labels for part, held in parts.items() if held is not None}
+    return _digest(columns, dataset.classes)
+
+
+def _digest(columns: dict[str, Inputs], classes: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for name, array in [
-        ("labeled", split.labeled.inputs),
-        ("labels", split.labeled.labels),
-        ("unlabeled", split.unlabeled),
-    ]:
+    for name, array in columns.items():
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         if isinstance(array, Rows) and hasattr(array.pool, "digests"):
             digest.update(array.pool.digests[array.index].tobytes())
             continue
         for start in range(0, len(array), _HASHED_ROWS):
             digest.update(array[start : start + _HASHED_ROWS].tobytes())
-    for name in split.classes:
+    for name in classes:
         digest.update(f"class {len(name.encode())} {name}\n".encode())
     return digest.hexdigest()
 

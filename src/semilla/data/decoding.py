@@ -9,14 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import sys
 import threading
-import types
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import Any
 
@@ -37,6 +34,7 @@ from semilla.data.images import (
 from semilla.data.labels import IntArray
 from semilla.data.store import pixel_digests
 from semilla.errors import DataError, ResourceError
+from semilla.workers import without_main
 
 _MANY = 4000  # pictures from which two processes, which take 0.4 s to start, are worth their while
 _HEAVY = 30_000  # bytes of a file from which decoding leaves Python alone long enough for threads to pay
@@ -124,11 +122,13 @@ class Workers:
         if isinstance(self._executor, ThreadPoolExecutor):
             return self._executor.submit(decode, self.blobs, rows, self.form, self.max_pixels)
         sent = InMemory([self.blobs.read(row) for row in rows.tolist()]) if isinstance(self.blobs, InMemory) else None
-        with _without_main():  # this is where processes start
+        with without_main():  # this is where processes start
             try:
                 return self._executor.submit(_work, rows, sent)
-            except BrokenProcessPool as error:
-                raise self._died(rows) from error
+            except BrokenProcessPool as error:  # to be told in its turn: those submitted before may say where
+                broken: Future[tuple[Images, Findings]] = Future()
+                broken.set_exception(error)
+                return broken
 
     def _result(self, rows: IntArray, future: Future[tuple[Images, Findings]]) -> tuple[IntArray, Images, Findings]:
         try:
@@ -244,14 +244,3 @@ def _work(rows: IntArray, sent: InMemory | None) -> tuple[Images, Findings]:
         return decode(sent, np.arange(len(sent)), form, max_pixels)
     assert blobs is not None
     return decode(blobs, rows, form, max_pixels)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Hide the user's program: a new process would run it again to find what its tasks need, which is all here."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -454,6 +454,24 @@ def is_dataset(data: object) -> bool:
     return any(kind.__module__.startswith("datasets.") and kind.__name__ in kinds for kind in type(data).__mro__)
 
 
+def table_of(data: Any) -> Any:
+    """The DataFrame of a ``datasets.Dataset`` or ``DatasetDict`` without pictures, its parts told by a column
+    ``split``; None where there are pictures, or nothing that could be a table.
+    """
+    if not is_dataset(data) or type(data).__name__.startswith("Iterable"):
+        return None
+    splits, _ = _splits(data)
+    if any(type(feature).__name__ == "Image" for split in splits for feature in split.data.features.values()):
+        return None
+    plain = [split.data.with_format(None) for split in splits]
+    if len(splits) == 1:
+        return plain[0].to_pandas()
+    from datasets import concatenate_datasets
+
+    marked = [part.add_column("split", [split.part] * len(part)) for split, part in zip(splits, plain, strict=True)]
+    return concatenate_datasets(marked).to_pandas()
+
+
 def read_dataset(data: Any, columns: Columns | None = None) -> tuple[Manifest, Blobs]:
     """Read a ``datasets.Dataset``, which is all ``train``, or the parts of a ``DatasetDict``; nothing is decoded.
 

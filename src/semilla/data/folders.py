@@ -8,8 +8,8 @@ written there, and nothing that is left out is left out without a note.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,18 +22,50 @@ from semilla.data.encoded import find_parquet, has_pictures, read_parquet
 from semilla.data.gathered import Gathered
 from semilla.data.joined import Found, below, chosen, joined, prefixes, with_prefix
 from semilla.data.layout import Layout
-from semilla.data.lists import ONE_HOT, Columns, Row, could_be_list, is_list, read_list
+from semilla.data.lists import (
+    ENDINGS,
+    ONE_HOT,
+    Columns,
+    Look,
+    Pictures,
+    Row,
+    could_be_list,
+    is_list,
+    look_at,
+    read_list,
+)
 from semilla.data.manifest import Manifest
 from semilla.data.roles import listed
-from semilla.data.walk import SUFFIXES, Walk, is_below, kind_of
+from semilla.data.walk import CLUTTER, CONVERT, SUFFIXES, Walk, is_below, kind_of
 from semilla.errors import DataError
 
-_LISTS = ("labels", "metadata")
+_LISTS = ("labels", "metadata", "annotations")
+_SHOWN = 5
+_OTHER_KIND = f"what is read are {', '.join(ENDINGS)}"
+_BY_HAND = "name its columns with --path-column and --label-column"
 
 
 class _Settings(NamedTuple):
     columns: Columns
     follow_links: bool
+    classes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """What there is to read in a folder.
+
+    Attributes:
+        chosen: the lists that are read, each with the part that its place or name says.
+        columns: of each of them.
+        notes: what is said of the others.
+        unread: why others of them are not read.
+    """
+
+    chosen: dict[str, str]
+    columns: dict[str, Columns]
+    notes: list[str]
+    unread: str
 
 
 def read_pictures(
@@ -62,9 +94,10 @@ def read_pictures(
 
     Raises:
         DataError: D001, no such path; D003, a file or folder of another kind; D004, an empty folder; D040, no
-            unlabeled example in ``unlabeled``; D052, a class folder of a held-out part that training lacks; D075, a
-            picture that is both tested on and trained on; D078, several lists; D081, no labels; and those of
-            `semilla.data.lists.read_list` and `semilla.data.encoded.read_parquet`.
+            unlabeled example in ``unlabeled``; D051, fewer than two classes beside a list that could not be read; D052,
+            a class folder of a held-out part that training lacks; D075, a picture that is both tested on and trained
+            on; D078, several lists; D081, no labels; and those of `semilla.data.lists.read_list` and
+            `semilla.data.encoded.read_parquet`.
     """
     settings = _Settings(Columns(path_column, label_column, group_column), follow_links)
     root = os.fspath(data)
@@ -75,7 +108,10 @@ def read_pictures(
     if first is None:
         return None
     if first.lacks:
-        _check_swapped(first, others.get("unlabeled"), settings)
+        _check_swapped(first, root, others.get("unlabeled"), settings)
+    if first.unread:
+        _check_two_classes(first)
+    settings = settings._replace(classes=frozenset(filter(None, first.manifest.labels)))
     more = [(part, _other(part, place, settings, [root])) for part, place in others.items()]
     ways = prefixes(root, [*others.values()])
     return joined(first, [(part, with_prefix(found, way)) for (part, found), way in zip(more, ways, strict=True)])
@@ -88,7 +124,60 @@ def _read(place: str, settings: _Settings, elsewhere: Sequence[str] = ()) -> Fou
     parquet = find_parquet(place)
     if parquet and has_pictures(os.path.join(place, parquet[0][0]), settings.columns):
         return _without_unlabeled_parts(Found(*read_parquet(_name(place), place, parquet, settings.columns)))
-    return _read_folder(place, settings, elsewhere)
+    inner, beside = _wrapped(place, settings, elsewhere)
+    if not inner:
+        return _read_folder(place, settings, elsewhere)
+    found = _read(os.path.join(place, inner), settings, elsewhere)
+    if found is None:
+        return None
+    found = with_prefix(found, f"{inner}/")
+    note = f"all pictures are in the folder {inner!r}, which is read in place of {_name(place)!r}"
+    if beside:
+        note += f"; what is beside it is left out: {listed(beside)}"
+    return found._replace(manifest=replace(found.manifest, name=_name(place), notes=(note, *found.manifest.notes)))
+
+
+def _wrapped(root: str, settings: _Settings, elsewhere: Sequence[str]) -> tuple[str, list[str]]:
+    """The one folder in a folder, as archives often have it, and the files beside it; "" if it means something itself.
+
+    It is not looked through where pictures or lists lie beside it, where its name says a part, a class or that there
+    are no labels, and where it holds pictures itself, and no list of them.
+    """
+    apart = {path.split("/")[0] for path in below(root, elsewhere)}
+    folders, beside = [], []
+    for name in _visible(root):
+        if os.path.isdir(os.path.join(root, name)):
+            folders += [name] if name not in apart else []
+        else:
+            beside.append(name)
+    lists = any(_counts(name) or _is_usual(name) for name in beside)
+    if len(folders) != 1 or lists or os.path.islink(os.path.join(root, folders[0])):
+        return "", []
+    name = folders[0]
+    said = roles.part_named(name) or roles.is_labeled(name) or roles.part_in(name) not in ("", "train")
+    if said or name in settings.classes:
+        return "", []
+    inside = _visible(os.path.join(root, name))
+    if any(map(_is_picture, inside)) and not any(map(could_be_list, inside)):
+        return "", []
+    return name, beside
+
+
+def _visible(folder: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(folder), key=os.fsencode)
+    except OSError as error:
+        message = f"folder {folder!r} cannot be read: {error.strerror or error}"
+        raise DataError("D006", message, "check its permissions") from error
+    return [name for name in names if name[:1] != "." and os.fsencode(name.lower()) not in CLUTTER]
+
+
+def _counts(name: str) -> bool:
+    return _is_picture(name) or could_be_list(name)
+
+
+def _is_picture(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in SUFFIXES
 
 
 def _read_file(file: str, settings: _Settings) -> Found | None:
@@ -99,47 +188,53 @@ def _read_file(file: str, settings: _Settings) -> Found | None:
         return _without_unlabeled_parts(
             Found(*read_parquet(Path(name).stem, root, [(name, "train")], settings.columns))
         )
-    if name.rpartition(".")[2].lower() in SUFFIXES:
+    if _is_picture(name):
         fix = "give the folder that holds the pictures, with a folder for each class or with a list of labels"
         raise DataError("D003", f"{file!r} is a single picture", fix)
     if not could_be_list(name) or not is_list(file, settings.columns):
         return None
     listing = read_list(file, settings.columns, follow_links=settings.follow_links)
-    rows = _with_parts(listing.rows, _parted_by(row.path for row in listing.rows))
-    notes = listing.notes
+    rows, dropped = _with_parts(listing.rows, _parted_by(row.path for row in listing.rows))
+    notes = [*listing.notes, *dropped]
     if rows and all(row.label is not None for row in rows):
         notes.append(
             f"only pictures that {name} names are used; give the folder to learn from the others in it as well"
         )
     found = _set(Path(name).stem, root or ".", rows, listing.classes, notes, settings)
-    return found if listing.labeled else found._replace(lacks=_no_column(name, settings.columns))
+    return found if listing.labeled else found._replace(lacks=_no_column(file, name, settings.columns))
 
 
-def _no_column(name: str, columns: Columns) -> str:
-    return f"no column {columns.label or roles.LABEL[0]!r} in {name}"
+def _no_column(file: str, name: str, columns: Columns) -> str:
+    names, _ = read_rows(file)
+    return f"no column {columns.label or roles.LABEL[0]!r} in {name} (there are {listed(names)})"
 
 
 def _read_folder(root: str, settings: _Settings, elsewhere: Sequence[str]) -> Found | None:
     lists = _find_lists(root)
     walk = Walk(root, settings.follow_links, [*lists, *below(root, elsewhere)])
     pictures = list(walk)
-    if not pictures and not walk.others and not lists:
+    if not pictures and not walk.others and not walk.unread and not lists:
         links = f"; {walk.notes()[0]}" if walk.notes() else ""
         raise DataError("D004", f"folder {root!r} is empty{links}", "put pictures there, a folder for each class")
     layout = Layout(pictures, walk.folders)
-    chosen = _choose_lists(root, lists, layout, settings.columns)
-    notes = walk.notes() + _unread(root, [name for name in lists if name not in chosen], settings.columns)
-    if not chosen:
+    there = Pictures(root, pictures, settings.follow_links)
+    found_lists = _choose_lists(root, lists, layout, there, settings.columns)
+    notes = [*walk.notes(), *found_lists.notes]
+    if not found_lists.chosen:
+        if walk.unread and not pictures:
+            raise DataError("D003", f"folder {root!r}: {walk.unread_pictures()}", CONVERT)
         if not pictures:
             return None
         rows, classes, said = layout.read()
         found = _set(_name(root), root, rows, classes, [*said, *notes], settings)
         _check_held_out_folders(found.manifest)
-        return found
-    rows, classes, said, labeled = _read_lists(root, chosen, pictures, settings)
+        return found._replace(unread=found_lists.unread)
+    rows, classes, said, labeled = _read_lists(root, found_lists, there, settings)
     rows, more = _with_unlisted(rows, pictures, layout)
     found = _set(_name(root), root, rows, classes, [*said, *more, *notes], settings)
-    return found if labeled else found._replace(lacks=_no_column(next(iter(chosen)), settings.columns))
+    first = next(iter(found_lists.chosen))
+    lacks = "" if labeled else _no_column(os.path.join(root, first), first, settings.columns)
+    return found._replace(lacks=lacks or found.lacks, unread=found_lists.unread)
 
 
 def _find_lists(root: str) -> list[str]:
@@ -160,60 +255,99 @@ def _is_list_file(path: str) -> bool:
     return could_be_list(name) and name[:1] != "." and os.path.isfile(path) and not os.path.islink(path)
 
 
-def _choose_lists(root: str, lists: Sequence[str], layout: Layout, columns: Columns) -> dict[str, str]:
-    """The lists that are to be read, each with the part that its place or its name says.
+def _choose_lists(root: str, lists: Sequence[str], layout: Layout, pictures: Pictures, columns: Columns) -> _Lists:
+    """The lists that are to be read.
 
-    ``labels`` and ``metadata`` and Roboflow's ``_classes.csv`` count always, if they have labels; lists of other names
-    only where no class folders give labels, or where the user named a column: they might hold anything.
+    ``labels``, ``metadata`` and ``annotations`` and Roboflow's ``_classes.csv`` count always, if they name pictures
+    and may have labels; lists of other names only where no class folders give labels, or where the user named a column:
+    they might hold anything.
     """
-    usual: dict[str, str] = {}
-    without: dict[str, str] = {}
-    for name in lists:
-        folder, _, file = name.rpartition("/")
-        stem = file.lower().removesuffix(".gz").rpartition(".")[0]
-        if (file.lower() == ONE_HOT or stem in _LISTS) and is_list(os.path.join(root, name), columns):
-            (usual if _has_labels(root, name, columns) else without)[name] = roles.part_named(folder)
-    if len({name.rpartition("/")[0] for name in usual}) < len(usual):
-        raise DataError("D078", f"several lists say what the labels are: {listed(usual)}", "give the right one as DATA")
-    if usual or (len(layout.classes) > 1 and columns == Columns()):
-        return usual
-    rest = [name for name in lists if name not in without and "/" not in name]
-    rest = [name for name in rest if is_list(os.path.join(root, name), columns)]
-    if len(rest) == 1:
-        return {rest[0]: ""}
-    parts = {name: roles.part_in(name.rpartition(".")[0]) for name in rest}
+    by_folders = len(layout.classes) > 1 and columns == Columns()
+    looks = {name: _look(root, name, columns, pictures, by_folders) for name in lists}
+    looks |= {name: Look((), None, _OTHER_KIND, False, False) for name in _like_lists(root)}
+    named = [name for name, look in looks.items() if look.path is not None]
+    if columns.path is not None and lists and not named:
+        raise DataError("D081", _reasons({name: looks[name] for name in lists}), "correct --path-column")
+    usual = [name for name in named if _is_usual(name)]
+    chosen = {name: roles.part_named(name.rpartition("/")[0]) for name in usual if looks[name].labeled}
+    if len({name.rpartition("/")[0] for name in chosen}) < len(chosen):
+        fix = f"give the right one as DATA; if need be, {_BY_HAND}"
+        raise DataError("D078", f"several lists say what the labels are: {listed(chosen)}", fix)
+    if not chosen and not by_folders:
+        chosen = _choose_others([name for name in named if name not in usual and "/" not in name])
+    if not chosen:  # lists that lack labels, which stop the run, unless nothing in them could be a label
+        chosen = {
+            name: roles.part_named(name.rpartition("/")[0])
+            for name in usual
+            if looks[name].spare or len(layout.classes) < 2
+        }
+    used = {name: replace(columns, path=looks[name].path) for name in chosen}
+    others = {name: look for name, look in looks.items() if name not in chosen}
+    return _Lists(chosen, used, _unread(others, next(iter(chosen), "")), _reasons(others))
+
+
+def _reasons(looks: dict[str, Look]) -> str:
+    reasons = [f"{name!r} is not read: {look.reason}" for name, look in looks.items() if look.reason]
+    return "; ".join(reasons[:_SHOWN]) + ("; …" if len(reasons) > _SHOWN else "")
+
+
+def _like_lists(root: str) -> list[str]:
+    """Files beside the pictures that have the name of a list, and an ending of another kind."""
+    names = [name for name in _visible(root) if _is_usual(name) and not _counts(name)]
+    return [name for name in names if os.path.isfile(os.path.join(root, name))]
+
+
+def _is_usual(name: str) -> bool:
+    file = name.rpartition("/")[2].lower()
+    return file == ONE_HOT or file.removesuffix(".gz").rpartition(".")[0] in _LISTS
+
+
+def _look(root: str, name: str, columns: Columns, pictures: Pictures, by_folders: bool) -> Look:
+    folder = name.rpartition("/")[0]
+    try:
+        return look_at(os.path.join(root, name), columns, pictures, f"{folder}/" if folder else "")
+    except DataError as error:
+        if _is_usual(name) or not by_folders:
+            raise
+        return Look((), None, error.message, False, False)
+
+
+def _choose_others(names: Sequence[str]) -> dict[str, str]:
+    """A list of another name, or several for a part each."""
+    if len(names) == 1:
+        return {names[0]: ""}
+    parts = {name: roles.part_in(name.rpartition(".")[0]) for name in names}
     if not all(parts.values()) or len(set(parts.values())) < len(parts):
-        raise DataError("D078", f"several lists name pictures: {listed(rest)}", "give the right one as DATA")
-    return parts or ({} if len(layout.classes) > 1 else without)
+        fix = f"give the right one as DATA; if need be, {_BY_HAND}"
+        raise DataError("D078", f"several lists name pictures: {listed(names)}", fix)
+    return parts
 
 
-def _unread(root: str, lists: Iterable[str], columns: Columns) -> list[str]:
+def _unread(looks: dict[str, Look], chosen: str) -> list[str]:
     """What is said of the lists that are not read; those that could have given labels are told apart."""
     notes, other = [], []
-    for name in lists:
-        if is_list(os.path.join(root, name), columns) and _has_labels(root, name, columns):
-            notes.append(f"warn[D059]: {name!r} is not read, the folders are the classes; to use it, give it as DATA")
+    for name, look in looks.items():
+        if look.path is not None and look.labeled:
+            why = f"since {chosen!r} is" if chosen else "the folders are the classes"
+            notes.append(f"warn[D059]: {name!r} is not read, {why}; to use it, give it as DATA")
+        elif look.path is None and (_is_usual(name) or not look.names):
+            by_hand = f"; to use it, {_BY_HAND}" if look.names else ""
+            notes.append(f"warn[D059]: {name!r} is not read: {look.reason}{by_hand}")
         else:
             other.append(name)
     return notes + ([f"not read: {listed(other)}"] if other else [])
 
 
-def _has_labels(root: str, name: str, columns: Columns) -> bool:
-    names, _ = read_rows(os.path.join(root, name))
-    if name.rpartition("/")[2].lower() == ONE_HOT:
-        return True
-    return columns.label in names or roles.column(names, roles.LABEL, None, "", name) is not None
-
-
 def _read_lists(
-    root: str, chosen: dict[str, str], pictures: Sequence[str], settings: _Settings
+    root: str, lists: _Lists, pictures: Pictures, settings: _Settings
 ) -> tuple[list[Row], tuple[str, ...], list[str], bool]:
     rows: list[Row] = []
     classes: set[str] = set()
     notes: list[str] = []
     labeled = False
-    for name, part in chosen.items():
-        listing = read_list(os.path.join(root, name), settings.columns, root, part, pictures, settings.follow_links)
+    for name, part in lists.chosen.items():
+        file = os.path.join(root, name)
+        listing = read_list(file, lists.columns[name], root, part, pictures, settings.follow_links)
         twice = {row.path for row in rows} & {row.path for row in listing.rows}
         if twice:
             message = f"{name} names {min(twice)!r}, and so does another list"
@@ -227,11 +361,12 @@ def _read_lists(
 
 def _with_unlisted(rows: list[Row], pictures: Sequence[str], layout: Layout) -> tuple[list[Row], list[str]]:
     """The rows of lists with their parts, and the other pictures: unlabeled ones, unless they are held out."""
-    rows = _with_parts(rows, layout.parted or _parted_by(pictures))
+    rows, notes = _with_parts(rows, layout.parted or _parted_by(pictures), layout.part_of)
     known = {row.path for row in rows}
     rest = [path for path in pictures if path not in known]
     added = [Row(path, None, "train") for path in rest if layout.places[path.rpartition("/")[0]][1] == "train"]
-    notes = [f"{len(added):,} pictures that no list names count as unlabeled"] if added else []
+    if added:
+        notes.append(f"{len(added):,} pictures that no list names count as unlabeled")
     if left := len(rest) - len(added):
         notes.append(f"{left:,} pictures of held-out parts that no list names are left out")
     return sorted(rows + added, key=lambda row: os.fsencode(row.path)), notes
@@ -244,19 +379,22 @@ def _parted_by(paths: Iterable[str]) -> bool:
     return "train" in parts and bool(parts & {"development", "test"})
 
 
-def _with_parts(rows: Iterable[Row], parted: bool) -> list[Row]:
+def _with_parts(
+    rows: Iterable[Row], parted: bool, part_of: Callable[[str], str] = roles.part_named
+) -> tuple[list[Row], list[str]]:
     """Rows whose list does not say a part get that of their folder; below an unlabeled one they lose their label."""
     tops: dict[str, tuple[bool, str]] = {"": (False, "train")}
-    placed = []
+    placed, dropped = [], 0
     for row in rows:
         top = row.path.partition("/")[0] if "/" in row.path else ""
         if top not in tops:
-            tops[top] = roles.is_unlabeled(top), (roles.part_named(top) if parted else "") or "train"
+            tops[top] = roles.is_unlabeled(top), (part_of(top) if parted else "") or "train"
         unlabeled, part = tops[top]
         if unlabeled:
+            dropped += row.label is not None
             row = row._replace(label=None, part="train")
         placed.append(row if row.part else row._replace(part=part))
-    return placed
+    return placed, [f"{dropped:,} labels of pictures in unlabeled folders are not used"] if dropped else []
 
 
 def _set(
@@ -286,7 +424,7 @@ def _files(root: str, paths: tuple[str, ...], follow_links: bool) -> Blobs:
 
 def _without_unlabeled_parts(found: Found) -> Found:
     """Leave out a held-out part in which no example has a label, and say what the training part lacks."""
-    manifest, blobs, lacks = found
+    manifest, blobs, lacks, _ = found
     known = {part for part, label in zip(manifest.parts, manifest.labels, strict=True) if label is not None}
     if "train" not in known and not lacks:
         lacks = f"no label in {manifest.name!r}"
@@ -313,7 +451,7 @@ def _check_classes(part: str, own: Iterable[str | None], known: set[str | None])
         raise DataError("D052", message, "rename or remove their folders, or give training examples of them")
 
 
-def _check_swapped(first: Found, unlabeled: str | None, settings: _Settings) -> None:
+def _check_swapped(first: Found, data: str, unlabeled: str | None, settings: _Settings) -> None:
     """Raise where the labels are missing for good, or are where none are wanted."""
     if unlabeled is not None:
         columns = Columns(settings.columns.path)
@@ -324,7 +462,20 @@ def _check_swapped(first: Found, unlabeled: str | None, settings: _Settings) -> 
             message = f"{first.lacks}; found {found} in {where} — swapped?"
             raise DataError("D081", message, "give the examples with labels as DATA, the others as --unlabeled")
     if "column" in first.lacks:
-        raise DataError("D081", first.lacks, "name the column of labels with --label-column")
+        fix = "name the column of labels with --label-column, and that of the pictures with --path-column"
+        if kind_of(data) == "folder":
+            fix += "; if the folders are the classes, move the list elsewhere"
+        raise DataError("D081", first.lacks, fix)
+
+
+def _check_two_classes(first: Found) -> None:
+    """Raise where it may well be a list that was not read that has the classes."""
+    labels = sorted({*filter(None, first.manifest.labels), *first.manifest.classes})
+    if len(labels) < 2:
+        found = f"only {labels[0]!r}" if labels else "no label at all"
+        message = f"need at least 2 classes, found {found}; {first.unread}"
+        fix = "make a folder for each class, or write a list with the columns path and label"
+        raise DataError("D051", message, f"{fix}; if there is one, {_BY_HAND}")
 
 
 def _other(part: str, place: str, settings: _Settings, elsewhere: Sequence[str]) -> Found:
@@ -334,7 +485,7 @@ def _other(part: str, place: str, settings: _Settings, elsewhere: Sequence[str])
     found = _read(place, settings, elsewhere)
     if found is None:
         raise DataError("D003", f"{place!r} holds no pictures", "give pictures of the same kind as the others")
-    manifest, _, lacks = found
+    manifest, _, lacks, _ = found
     if lacks and "test" not in manifest.parts:
         fix = "give it a folder for each class, or a list with labels"
         raise DataError("D081", f"{lacks}, which is to be tested on", fix)
@@ -352,7 +503,8 @@ def _pool(place: str, settings: _Settings, elsewhere: Sequence[str]) -> Found:
         paths = tuple(walk)
         if not paths:
             fix = "put pictures there, or leave --unlabeled out"
-            raise DataError("D040", f"no unlabeled example: folder {place!r} holds no pictures", fix)
+            others = f"; {walk.unread_pictures()}" if walk.unread else ""
+            raise DataError("D040", f"no unlabeled example: folder {place!r} holds no pictures{others}", fix)
         blank = ("",) * len(paths)
         notes = (*(f"{_name(place)}: {note}" for note in walk.notes()),)
         manifest = Manifest(_name(place), paths, (None,) * len(paths), ("train",) * len(paths), blank, notes=notes)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
 from semilla.data.dataset import UNKNOWN, Dataset, Examples, take
 from semilla.data.labels import IntArray
 from semilla.data.manifest import Manifest
+from semilla.data.rows import Rows
+from semilla.data.store import Pool
 from semilla.errors import DataError, UsageError
 from semilla.randomness import permutation
 
@@ -28,56 +32,114 @@ def hold_out(dataset: Dataset, holdout: float) -> Dataset:
     """
     if dataset.test is not None:
         raise UsageError("U017", f"{dataset.name} has a test part already", "leave --holdout out")
-    labeled = np.flatnonzero(dataset.labels != UNKNOWN)
-    wanted = holdout * len(labeled) if holdout < 1 else holdout
-    if not 0 < wanted < len(labeled):
-        fix = f"give a share between 0 and 1, or a number below {len(labeled)}"
-        raise UsageError("U018", f"holdout = {holdout:g} of {len(labeled)} labeled examples", fix)
-    groups = None if dataset.manifest is None else [dataset.manifest.groups[row] for row in labeled.tolist()]
-    if groups and any(groups):  # an example without a group is a group of its own
-        groups = [group or f"\0{row}" for row, group in zip(labeled.tolist(), groups, strict=True)]
-    test = _by_group(labeled, groups, wanted) if groups and any(groups) else _by_class(dataset, labeled, wanted)
-    copies = _copies(dataset, test)
-    if not len(test):
-        raise UsageError("U018", f"holdout = {holdout:g} keeps back no example", "label more, or give a test part")
-    keep = np.setdiff1d(np.arange(len(dataset.labels)), np.concatenate([test, copies]))
-    missing = np.setdiff1d(dataset.labels[labeled], dataset.labels[keep])
-    if len(missing):
-        message = f"holdout = {holdout:g} leaves class {dataset.classes[missing[0]]!r} without a labeled example"
-        raise DataError("D062", message, "keep fewer back, or label more")
-    gone = [f"{len(copies):,} copies or fellows of them are left out of training"] if len(copies) else []
+    manifest, size = dataset.manifest, len(dataset.labels)
+    held = size + np.arange(0 if dataset.development is None else len(dataset.development))  # rows of the manifest
+    groups = [""] * (size + len(held)) if manifest is None else list(manifest.groups)
+    contents = _contents(dataset)
+    chosen = choose_test(dataset.labels, dataset.classes, holdout, groups, contents)
+    keep = np.setdiff1d(np.arange(size), np.concatenate([chosen.test, chosen.fellows]))
+    rest = np.setdiff1d(held, chosen.fellows)
     return replace(
         dataset,
         inputs=take(dataset.inputs, keep),
         labels=dataset.labels[keep],
-        test=Examples(take(dataset.inputs, test), dataset.labels[test]),
-        manifest=_moved(dataset, keep, test),
-        notes=(*dataset.notes, f"{len(test):,} of {len(labeled):,} labeled examples are kept back for testing", *gone),
+        development=_rows(dataset.development, rest - size),
+        test=Examples(take(dataset.inputs, chosen.test), dataset.labels[chosen.test]),
+        manifest=None if manifest is None else _moved(manifest, [*keep.tolist(), *rest.tolist()], chosen.test),
+        notes=(*dataset.notes, *chosen.notes),
     )
 
 
-def _copies(dataset: Dataset, test: IntArray) -> IntArray:
-    """Rows of the pool that would give the test away: the same content, or of the same group."""
-    manifest = dataset.manifest
-    if manifest is None:
-        return np.empty(0, np.int64)
+def _contents(dataset: Dataset) -> list[str]:
+    """What tells equal examples of the pool and the development part: their pixels, else their files' bytes."""
+    parts = [dataset.inputs, *([] if dataset.development is None else [dataset.development.inputs])]
+    known = [part.pool.digests[part.index] for part in parts if isinstance(part, Rows) and _told(part.pool)]
+    if len(known) == len(parts):
+        return [digest.tobytes().hex() for digests in known for digest in digests]
+    if dataset.manifest is not None and dataset.manifest.digests:
+        return list(dataset.manifest.digests)
+    return [""] * sum(map(len, parts))
+
+
+def _told(pool: Any) -> TypeGuard[Pool]:
+    """Whether a pool knows the digest of each example."""
+    return hasattr(pool, "digests")
+
+
+class Chosen(NamedTuple):
+    """Which examples are kept back.
+
+    Attributes:
+        test: positions of the test part, in order.
+        fellows: positions of those that would give it away: the same content, or of the same group.
+        notes: what the user should know.
+    """
+
+    test: IntArray
+    fellows: IntArray
+    notes: tuple[str, ...]
+
+
+def choose_test(
+    labels: IntArray, classes: Sequence[str], holdout: float, groups: Sequence[str], contents: Sequence[str]
+) -> Chosen:
+    """Choose by labels and groups alone, before anything is learnt from the examples.
+
+    Args:
+        labels: int64 (N,) of the training pool.
+        classes: their names.
+        holdout: a share below 1, or a number of examples.
+        groups: of the pool and then of the development part, "" where there is none.
+        contents: likewise what tells equal examples, "" where nothing does.
+
+    Raises:
+        UsageError: U018, so many cannot be kept back.
+        DataError: D062, a class would be left without a labeled example.
+    """
+    labeled = np.flatnonzero(labels != UNKNOWN)
+    wanted = holdout * len(labeled) if holdout < 1 else holdout
+    if not 0 < wanted < len(labeled):
+        fix = f"give a share between 0 and 1, or a number below {len(labeled)}"
+        raise UsageError("U018", f"holdout = {holdout:g} of {len(labeled)} labeled examples", fix)
+    own = [groups[row] for row in labeled.tolist()]
+    if any(own):  # an example without a group is a group of its own
+        own = [group or f"\0{row}" for row, group in zip(labeled.tolist(), own, strict=True)]
+    test = _by_group(labeled, own, wanted) if any(own) else _by_class(labels, labeled, wanted)
+    if not len(test):
+        raise UsageError("U018", f"holdout = {holdout:g} keeps back no example", "label more, or give a test part")
+    fellows = _fellows(test, groups, contents)
+    gone = np.concatenate([test, fellows[fellows < len(labels)]])
+    missing = np.setdiff1d(labels[labeled], np.delete(labels, gone))
+    if len(missing):
+        message = f"holdout = {holdout:g} leaves class {classes[missing[0]]!r} without a labeled example"
+        raise DataError("D062", message, "keep fewer back, or label more")
+    notes = [f"{len(test):,} of {len(labeled):,} labeled examples are kept back for testing"]
+    if len(fellows):
+        notes.append(f"{len(fellows):,} copies or fellows of them are left out of training and development")
+    return Chosen(test, fellows, tuple(notes))
+
+
+def _rows(examples: Examples | None, rows: IntArray) -> Examples | None:
+    if examples is None or len(rows) == len(examples):
+        return examples
+    if not len(rows):
+        return None
+    return Examples(take(examples.inputs, rows), examples.labels[rows])
+
+
+def _fellows(test: IntArray, groups: Sequence[str], contents: Sequence[str]) -> IntArray:
     own = set(test.tolist())
-    groups = {manifest.groups[row] for row in own} - {""}
-    contents = {manifest.digests[row] for row in own} - {""} if manifest.digests else set()
-    same = [
-        row
-        for row in range(len(dataset.labels))
-        if row not in own and (manifest.groups[row] in groups or (bool(contents) and manifest.digests[row] in contents))
-    ]
-    return np.array(same, np.int64)
+    group, content = {groups[row] for row in own} - {""}, {contents[row] for row in own} - {""}
+    alike = (row for row in range(len(groups)) if groups[row] in group or contents[row] in content)
+    return np.array([row for row in alike if row not in own], np.int64)
 
 
-def _by_class(dataset: Dataset, labeled: IntArray, wanted: float) -> IntArray:
+def _by_class(labels: IntArray, labeled: IntArray, wanted: float) -> IntArray:
     """About the same share of each class, at least one where the class can spare it."""
     order = labeled[permutation(_SEED, "holdout", 0, len(labeled))]
     chosen = []
-    for label in range(len(dataset.classes)):
-        own = order[dataset.labels[order] == label]
+    for label in np.unique(labels[labeled]).tolist():
+        own = order[labels[order] == label]
         count = round(wanted * len(own) / len(labeled))
         chosen.append(own[: min(max(count, min(1, len(own) - 1)), max(0, len(own) - 1))])
     return np.sort(np.concatenate(chosen))
@@ -97,11 +159,7 @@ def _by_group(labeled: IntArray, groups: list[str], wanted: float) -> IntArray:
     return labeled[[group in taken for group in groups]]
 
 
-def _moved(dataset: Dataset, keep: IntArray, test: IntArray) -> Manifest | None:
+def _moved(manifest: Manifest, keep: list[int], test: IntArray) -> Manifest:
     """The manifest with the kept-back rows in the test part, in the order of the data set's parts."""
-    manifest = dataset.manifest
-    if manifest is None:
-        return None
-    rest = range(len(dataset.labels), len(manifest))  # the development part
-    moved = manifest.select([*keep.tolist(), *rest, *test.tolist()])
+    moved = manifest.select([*keep, *test.tolist()])
     return replace(moved, parts=(*moved.parts[: len(moved) - len(test)], *("test",) * len(test)))

@@ -17,11 +17,17 @@ from semilla.errors import DataError
 
 
 class Found(NamedTuple):
-    """One source. ``lacks`` says which labels are missing, if it has none that can be trained on."""
+    """One source.
+
+    Attributes:
+        lacks: which labels are missing, if it has none that can be trained on.
+        unread: which lists in it are not read, and why.
+    """
 
     manifest: Manifest
     blobs: Blobs
     lacks: str = ""
+    unread: str = ""
 
 
 def _base(place: str) -> str:

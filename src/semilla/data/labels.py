@@ -19,6 +19,9 @@ from semilla.randomness import permutation
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
+IMBALANCE = 10
+"""More times as many labels of one class as of another are told."""
+
 _TEXT_BYTES = 64 * 2**20
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 

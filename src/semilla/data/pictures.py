@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TextIO
 
@@ -12,13 +13,14 @@ import numpy as np
 
 from semilla.data.blobs import Blobs
 from semilla.data.dataset import UNKNOWN, Dataset, Examples
+from semilla.data.images import Unreadable, open_picture
 from semilla.data.labels import IntArray
 from semilla.data.manifest import Manifest
 from semilla.data.rows import Rows
 from semilla.data.scan import Scan, scan
 from semilla.data.source import Source
 from semilla.errors import DataError
-from semilla.text import clean
+from semilla.text import clean, many
 
 BAD_SHARE = 0.05
 """Largest share of unlabeled pictures that may be unreadable."""
@@ -42,7 +44,7 @@ def dataset_of(manifest: Manifest, blobs: Blobs, source: Source, progress: TextI
     found = scan(blobs, manifest.name, None, progress, source.max_pixels, source.size, source.resize)
     manifest = replace(manifest, sizes=tuple(map(int, found.sizes)), digests=found.digests)
     keep, notes = _readable(manifest, found, source.on_bad_file == "skip")
-    notes += _leaks(manifest, keep, source.allow_leak)
+    notes += _leaks(manifest, _contents(manifest, found, blobs, keep, source.max_pixels), keep, source.allow_leak)
     classes = tuple(sorted({*filter(None, manifest.labels), *manifest.classes}, key=str.encode))
     flip = mirrors_mean_the_same(classes) if source.flip is None else source.flip
     numbers = {name: number for number, name in enumerate(classes)}
@@ -122,7 +124,8 @@ def _readable(manifest: Manifest, found: Scan, skip: bool) -> tuple[list[int], l
         count = sum(
             label is not None or part != "train" for label, part in zip(manifest.labels, manifest.parts, strict=True)
         )
-        message = f"{len(wanted)} of {count:,} labeled pictures cannot be read{_listed(manifest, found, wanted)}"
+        known = many(count, "labeled or test picture")
+        message = f"{len(wanted)} of {known} cannot be read{_listed(manifest, found, wanted)}"
         raise DataError("D014", message, "remove or replace them, or pass --on-bad-file skip; semilla check lists all")
     if len(hopeless) > BAD_SHARE * max(1, pool):
         share = (
@@ -131,7 +134,7 @@ def _readable(manifest: Manifest, found: Scan, skip: bool) -> tuple[list[int], l
         message = f"{share} cannot be read{_listed(manifest, found, hopeless)}"
         raise DataError("D015", message, "remove them, or find out what went wrong; semilla check lists all")
     notes = [
-        f"{len(rows)} {kind} pictures cannot be read and are left out{_listed(manifest, found, rows)}"
+        f"{many(len(rows), f'{kind} picture')} cannot be read: left out{_listed(manifest, found, rows)}"
         for kind, rows in (("labeled", wanted), ("unlabeled", hopeless))
         if rows
     ]
@@ -159,24 +162,50 @@ def _check_held_out(manifest: Manifest) -> None:
             raise DataError("D052", message, "correct the label, leave the file out, or give training examples of it")
 
 
-def _leaks(manifest: Manifest, keep: Iterable[int], allowed: bool) -> list[str]:
-    """Byte-identical pictures on both sides of the split, or under two labels."""
+def _contents(manifest: Manifest, found: Scan, blobs: Blobs, keep: Sequence[int], max_pixels: int) -> dict[int, str]:
+    """What tells equal pictures of the kept rows: the bytes of the file or, where another file has the same pixels at
+    the size of training and stands elsewhere, all of its pixels.
+    """
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for row in keep:
+        alike[found.pixels.digests[row].tobytes()].append(row)
+    contents = {row: manifest.digests[row] for row in keep}
+    for rows in alike.values():
+        files = {manifest.digests[row]: row for row in rows}
+        sides = {(manifest.parts[row] == "test", manifest.labels[row]) for row in rows}
+        if len(files) > 1 and len(sides) > 1:
+            pixels = {digest: _pixels(blobs.read(row), max_pixels) or digest for digest, row in files.items()}
+            contents |= {row: pixels[manifest.digests[row]] for row in rows}
+    return contents
+
+
+def _pixels(blob: bytes, max_pixels: int) -> str:
+    """A hash of a picture's pixels at their full size; "" where it cannot be read any more."""
+    try:
+        image, _ = open_picture(blob, max_pixels)
+    except Unreadable:
+        return ""
+    return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
+
+
+def _leaks(manifest: Manifest, contents: Mapping[int, str], keep: Iterable[int], allowed: bool) -> list[str]:
+    """Equal pictures on both sides of the split, or under two labels."""
     same: dict[str, list[int]] = defaultdict(list)
     for row in keep:
-        same[manifest.digests[row]].append(row)
+        same[contents[row]].append(row)
     groups = [rows for rows in same.values() if len(rows) > 1]
     torn = [rows for rows in groups if len({manifest.labels[row] for row in rows} - {None}) > 1]
     if torn:
-        message = f"{len(torn)} pictures stand under two labels{_pairs(manifest, torn, with_labels=True)}"
+        message = f"{many(len(torn), 'picture')} under two labels{_pairs(manifest, torn, with_labels=True)}"
         raise DataError("D031", message, "keep the right one of each")
     leaked = [rows for rows in groups if len({manifest.parts[row] == "test" for row in rows}) > 1]
     if leaked and not allowed:
-        message = f"{len(leaked)} test pictures are also among those trained on{_pairs(manifest, leaked)}"
+        message = f"{many(len(leaked), 'test picture')} also among those trained on{_pairs(manifest, leaked)}"
         raise DataError("D030", message, "remove them from one side, or pass --allow-leak, which the report will say")
     notes = []
     if leaked:
         notes.append(
-            f"warn[D030]: {len(leaked)} test pictures are also among those trained on; the scores are too good"
+            f"warn[D030]: {many(len(leaked), 'test picture')} also among those trained on; the scores are too good"
         )
     twice = len(groups) - len(leaked)
     if twice:

@@ -41,6 +41,8 @@ WORDS = 50
 CLIP = 1e6
 """Largest feature, in standard deviations: what lies beyond would not be finite after a few products in float32."""
 
+_ROWS_TOLD, _OWN_WORDS = 50, 0.9  # rows from which a share of different words tells an identity
+
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*")
 _LEADING_ZERO = re.compile(r"0\d+")
@@ -193,10 +195,11 @@ class TableReading:
             if column.empty:
                 notes.add("empty in every training row, left out", column.name)
             elif column.name in categorical or _is_words(column):
-                if column.words is not None:
+                if column.words is not None and not _is_identity(column, column.words):
                     categories.append(_fit_categories(column, column.words, impute, notes))
                     continue
-                notes.add(f"more than {CATEGORIES} different words, left out", column.name)
+                many = f"more than {CATEGORIES} different words, left out"
+                notes.add(many if column.words is None else "with another word in each row, left out", column.name)
             else:
                 numbers.append(_fit_numbers(column, impute, notes))
                 continue
@@ -338,6 +341,12 @@ class TableReading:
         except (KeyError, TypeError, ValueError) as error:
             message = f"the model's card does not say how its table is read: {str(error)[:100]}"
             raise StateError("C022", message, "restore it, or train again") from error
+
+
+def _is_identity(column: Column, words: Counter[str]) -> bool:
+    """Whether nearly every row has a word of its own, such as a name: nothing can be learnt from it."""
+    rows = len(column.values)
+    return rows >= _ROWS_TOLD and len(words) > _OWN_WORDS * rows
 
 
 class _Odd:

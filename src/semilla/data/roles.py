@@ -8,18 +8,30 @@ from collections.abc import Iterable, Sequence
 
 from semilla.errors import DataError
 
-PATH = ("path", "file_name", "image", "image_path", "filename")
-LABEL = ("label", "class", "target", "text", "transcription")
+PATH = (
+    *("path", "file_name", "image", "image_path", "filename"),
+    *("filepath", "file_path", "img_path", "image_name", "image_file", "img", "file", "filenames", "image_id"),
+)
+LABEL = (
+    *("label", "class", "target", "labels", "class_name", "classname", "category", "category_name", "species", "tag"),
+    *("class_id", "category_id", "label_id", "text", "transcription", "y"),
+)
+NEVER_LABEL = frozenset({"id", "index", "width", "height", "size", "bbox", "objects", "url", "license", "source"})
 PART = ("split", "part")
 GROUP = ("group",)
-"""Names of columns by role, the preferred first; upper and lower case are one."""
+"""Names of columns by role, the preferred first; upper and lower case are one. ``y`` beside ``x`` is a place."""
 
 _PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("development", "dev", "val", "valid", "validation"), "development"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_UNLABELED = {"unlabeled", "unlabelled", "_unlabeled", "_unlabelled", "unknown"}
+_UNLABELED = ("unlab", "nolabel")  # the beginnings
+_LABELED = {"labeled", "labelled"}
+_DUMPS = {
+    *("unsorted", "extra", "extras", "misc", "miscellaneous", "other", "others", "todo", "rest", "pool"),
+    *("unclassified", "uncategorized", "unassigned", "unverified"),
+}
 _MISSING = {"na", "n/a", "nan", "none", "null", "nil", "-1", "?", "-", "unknown", "unlabeled", "unlabelled"}
 _SHOWN = 5
 
@@ -31,11 +43,28 @@ def part_named(name: str) -> str:
 
 def is_unlabeled(name: str) -> bool:
     """Whether a folder's name says that its examples have no label."""
-    return name.strip().casefold() in _UNLABELED
+    plain = _plain(name)
+    return plain.startswith(_UNLABELED) or plain == "unknown"
+
+
+def is_labeled(name: str) -> bool:
+    """Whether a folder's name says that all in it has labels, and so is no class itself."""
+    return _plain(name) in _LABELED
+
+
+def is_dump(name: str) -> bool:
+    """Whether a folder's name may be a class's, or that of a place for what was not looked at yet."""
+    return _plain(name) in _DUMPS
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).casefold()
 
 
 def part_in(stem: str) -> str:
     """The part that a word of a file's name says, ``unlabeled``, or "": ``train-00000-of-00002``, ``ic15_test``."""
+    if is_unlabeled(stem):
+        return "unlabeled"
     for word in re.split(r"[-_. ]", stem):
         if is_unlabeled(word):
             return "unlabeled"
@@ -62,6 +91,8 @@ def column(columns: Sequence[str], role: Sequence[str], wanted: str | None, opti
             raise DataError("D081", f"no column {wanted!r} in {where}, only {listed(columns)}", f"correct {option}")
         return wanted
     by_name = {name.strip().casefold(): name for name in reversed(columns)}
+    if role is LABEL and "x" in by_name:
+        by_name.pop("y", None)
     return next((by_name[name] for name in role if name in by_name), None)
 
 

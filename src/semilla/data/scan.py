@@ -20,6 +20,7 @@ from semilla.data.decoding import StreamingPool, Workers, cores, fitting_kind
 from semilla.data.findings import Findings, Record
 from semilla.data.images import MAX_PIXELS, Facts, Form, Images, Unreadable, header, is_grey
 from semilla.data.labels import IntArray
+from semilla.data.progress import Bar
 from semilla.data.store import Draft, Pool, cache_limit, fits_in_memory, open_pool, scan_file
 from semilla.errors import DataError, ResourceError
 from semilla.files import make_folder
@@ -28,7 +29,7 @@ _VERSION = f"scan 1, Pillow {PIL.__version__}\n"  # raise the number when decodi
 _SAMPLE, _WEIGHED = 500, 8
 _SMALLEST, _LARGEST = 8, 64
 _GROUP, _GROUP_PIXELS, _GROUP_BYTES = 256, 4_000_000, 2_000_000  # of one task: pictures, decoded and encoded bytes
-_PATIENCE = 2.0  # seconds before progress is shown
+_PATIENCE = 2.0  # seconds before a bar is shown
 _FRESH = 50_000_000  # ns: a file changed so shortly ago may change again without its stamp telling
 
 
@@ -73,7 +74,7 @@ def scan(
         name: of the collection, for messages.
         form: to which size and mode they are brought; None chooses: the size all have if its sides are 8 to 64
             pixels, else a square of the median shorter side within these bounds; grey if every picture is.
-        progress: where the remaining time is shown after two seconds; None shows nothing.
+        progress: where the remaining time is shown, on a terminal after two seconds; None shows nothing.
         max_pixels: largest picture that is decoded.
         size: pixels of each side where the form is chosen here; None chooses them, too.
         resize: likewise, how pictures of another shape are brought there.
@@ -173,7 +174,7 @@ def _draft(task: _Task) -> tuple[Draft | None, str]:
             f"{told} exceed the cache's limit of {limit / 1e9:.1f} GB (SEMILLA_CACHE_LIMIT), so they are decoded "
             "whenever they are needed"
         )
-    draft = Draft(task.name, task.shape)
+    draft = Draft(task.name, task.shape, task.blobs.describe())
     if draft.note and not fits_in_memory(size):
         return None, f"{told} are too many for the memory and are decoded whenever they are needed ({draft.note})"
     return draft, ""
@@ -191,17 +192,12 @@ def _copied(record: Record, was: IntArray, known: npt.NDArray[np.bool_], pixels:
 
 def _decode(task: _Task, rows: IntArray, found: Findings, pixels: Images | None) -> None:
     """Decode some rows into ``found``, and into ``pixels`` unless they are not kept."""
-    from tqdm import tqdm
-
     if not len(rows):
         return
     mean = _mean_bytes(task.blobs, rows)
     size = min(_GROUP, max(1, _GROUP_PIXELS // int(np.prod(task.shape[1:]))), max(1, int(_GROUP_BYTES // (mean + 1))))
     groups = np.array_split(rows, -(-len(rows) // size))
-    bar = tqdm(
-        total=len(rows), desc=f"reading {task.name}", unit=" pictures", delay=_PATIENCE, leave=False,
-        file=task.progress, disable=task.progress is None,
-    )  # fmt: skip
+    bar = Bar(f"reading {task.name}", len(rows), "pictures", task.progress, delay=_PATIENCE)
     with bar, Workers(task.blobs, task.form, task.max_pixels, fitting_kind(len(rows), mean), cores()) as workers:
         for group, decoded, part in workers.run(groups):
             if task.only_grey and any(facts is not None and not is_grey(facts) for facts in part.facts):

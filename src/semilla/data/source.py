@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+
+from semilla.errors import UsageError
+
+_SETTINGS = ("size", "resize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,44 @@ class Source:
         """As JSON values; None where the data are only in memory."""
         if not isinstance(self.data, str | os.PathLike):
             return None
-        return {**asdict(replace(self, data=os.fspath(self.data))), "categorical": list(self.categorical)}
+        places = {name: os.path.abspath(place) for name, place in self._places().items() if os.path.exists(place)}
+        values = {**asdict(replace(self, data=os.fspath(self.data))), "categorical": list(self.categorical)}
+        return {**values, "places": places}
+
+    def refuse_inside(self, out: str | os.PathLike[str]) -> None:
+        """Refuse to write into the data: a second look would take what was written for more of them.
+
+        Raises:
+            UsageError: U022.
+        """
+        real = os.path.realpath(out)
+        for place in self._places().values():
+            folder = os.path.realpath(place)
+            if os.path.isdir(folder) and os.path.commonpath([real, folder]) == folder:
+                message = f"the folder to write to, {os.fspath(out)!r}, lies in the data folder {place!r}"
+                raise UsageError("U022", message, "name one elsewhere: --out")
+
+    def _places(self) -> dict[str, str]:
+        """The paths, by the name of what they say."""
+        given = {"data": self.data, "unlabeled": self.unlabeled, "test": self.test}
+        return {name: os.fspath(place) for name, place in given.items() if isinstance(place, str | os.PathLike)}
+
+    @classmethod
+    def of(cls, data: Any, words: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
+        """The source of some data, with what belongs to it taken out of further keywords, and the rest of those.
+
+        The size of pictures stays among them as well: it is also a setting of training.
+        """
+        names = {item.name for item in fields(cls)} - {"data"}
+        own = {name: value for name, value in words.items() if name in names and value is not None}
+        rest = {name: value for name, value in words.items() if name not in names or name in _SETTINGS}
+        return replace(data if isinstance(data, Source) else cls(data), **own), rest
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Source:
-        """The inverse of `plain`."""
-        return cls(**{**values, "categorical": tuple(values.get("categorical", ()))})
+        """The inverse of `plain`; what is not there as it was named is looked for where it lay then."""
+        words = {name: value for name, value in values.items() if name != "places"}
+        for name, place in values.get("places", {}).items():
+            if not os.path.exists(words[name]) and os.path.exists(place):
+                words[name] = place
+        return cls(**{**words, "categorical": tuple(words.get("categorical", ()))})

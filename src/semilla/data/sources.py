@@ -19,6 +19,7 @@ from semilla.data.blobs import Blobs
 from semilla.data.dataset import Dataset, Examples
 from semilla.data.holdout import hold_out
 from semilla.data.labels import IntArray, choose_labels
+from semilla.data.leaks import check_leaks
 from semilla.data.lists import Columns
 from semilla.data.manifest import Manifest
 from semilla.data.numpy_files import looks_pickled, pickle_refused, read_numpy
@@ -57,13 +58,12 @@ def load(data: Any, progress: TextIO | None = sys.stderr) -> Dataset:
     """
     source = data if isinstance(data, Source) else Source(data)
     try:
-        dataset = _load(source, progress)
+        return _load(source, progress)
     except OSError as error:
         where = os.fsdecode(error.filename) if error.filename else source.data
         raise DataError(
             "D006", f"{where} cannot be read: {error.strerror or error}", "check its permissions"
         ) from error
-    return dataset if source.holdout is None else hold_out(dataset, source.holdout)
 
 
 def load_manifest(data: Any) -> tuple[Manifest, Blobs] | None:
@@ -95,17 +95,18 @@ def load_manifest(data: Any) -> tuple[Manifest, Blobs] | None:
 def _load(source: Source, progress: TextIO | None) -> Dataset:
     data = source.data
     if isinstance(data, Dataset):
-        return data
+        return _kept_back(data, source)
     if isinstance(data, Mapping) and not encoded.is_dataset(data):
-        return from_arrays(data, "arrays")
+        return _arrays(data, "arrays", source)
     if isinstance(data, tuple) and len(data) == 2:
-        return from_arrays({"x_train": data[0], "y_train": data[1]}, "arrays")
-    if tables.is_frame(data):
-        return tables.read_table(data, source)
+        return _arrays({"x_train": data[0], "y_train": data[1]}, "arrays", source)
+    if tables.is_frame(data) or (data := encoded.table_of(source.data)) is not None:
+        return _table(data, source)
+    data = source.data
     if isinstance(data, str) and data == "digits":
         digits = _digits()
         here = ("the built-in set of that name; the folder beside you is ./digits",) if os.path.isdir("digits") else ()
-        return replace(digits, notes=here)
+        return _kept_back(replace(digits, notes=here), source)
     if not isinstance(data, str | os.PathLike) and not encoded.is_dataset(data):
         message = f"data of type {type(data).__name__} are not read"
         raise DataError("D003", message, "give a name, a path, (x, y), or a mapping with x_train and y_train")
@@ -114,15 +115,35 @@ def _load(source: Source, progress: TextIO | None) -> Dataset:
     pictures = load_manifest(source)
     if pictures is None:
         raise _nothing(Path(data))
-    return dataset_of(*pictures, source, progress)
+    return _kept_back(dataset_of(*pictures, source, progress), source)
+
+
+def _kept_back(dataset: Dataset, source: Source) -> Dataset:
+    return dataset if source.holdout is None else hold_out(dataset, source.holdout)
+
+
+def _arrays(arrays: Mapping[str, Any], name: str, source: Source) -> Dataset:
+    return _without_leaks(_kept_back(from_arrays(arrays, name), source), source)
+
+
+def _table(data: Any, source: Source) -> Dataset:
+    """A table keeps rows back itself, before it learns from the others how its columns are to be read."""
+    return _without_leaks(tables.read_table(data, source), source)
+
+
+def _without_leaks(dataset: Dataset, source: Source) -> Dataset:
+    return replace(dataset, notes=(*dataset.notes, *check_leaks(dataset, source.allow_leak)))
 
 
 def _load_file(source: Source) -> Dataset | None:
     """What is not a collection of pictures: arrays, tables, CIFAR-10's own layout; None for all else."""
     path = cifar10.find() if source.data == "cifar10" else _existing(os.fspath(source.data))
     if path.is_dir():
+        if (path / "run.json").is_file():
+            fix = f"semilla report, evaluate or predict {path} …; to train again, name the data"
+            raise DataError("D003", f"{str(path)!r} is a run, not data", fix)
         if cifar10.is_binary(path):
-            return cifar10.read_binary(path)
+            return _kept_back(cifar10.read_binary(path), source)
         for entry in sorted(os.listdir(path)):
             if _PICKLED_BATCH.fullmatch(entry):
                 raise _pickled(path / entry)
@@ -130,12 +151,12 @@ def _load_file(source: Source) -> Dataset | None:
     if not path.is_file():
         raise DataError("D003", f"{str(path)!r} is neither a file nor a folder", f"give {_READ}")
     if path.suffix.lower() == ".npz":
-        return from_arrays(read_numpy(path, NAMES), path.stem)
+        return _arrays(read_numpy(path, NAMES), path.stem, source)
     with path.open("rb") as file:
         start = file.read(8)
     if path.suffix.lower() in _PICKLES or _PICKLED_BATCH.fullmatch(path.name) or looks_pickled(start):
         raise _pickled(path)
-    return tables.read_table(path, source) if tables.is_table(path, source) else None
+    return _table(path, source) if tables.is_table(path, source) else None
 
 
 def _path(text: str | None) -> Path | None:

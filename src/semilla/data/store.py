@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from semilla.data.images import Images
 from semilla.errors import ResourceError, UsageError
 from semilla.files import make_folder, remove, write_new
 
-PIXELS, SCANS = "pixels", "scans"
+PIXELS, SCANS, PROBES = "pixels", "scans", "probes"
 """The folders of the cache that belong to the store. Nothing else in it is ever touched."""
 
 _GIGABYTE = 1_000_000_000
@@ -97,11 +98,12 @@ class Entry:
 
     Attributes:
         path: the file or folder.
-        kind: ``pixels``, or ``scans``: what the last look at a collection found.
+        kind: ``pixels``; ``scans``, what the last look at a collection found; ``probes``, how fast a network is.
         name: of the collection.
         pictures: how many.
         size: bytes on the disk.
         used: time of its last use, in seconds since 1970.
+        place: where the collection lay when it was decoded; "" where that is not known.
     """
 
     path: Path
@@ -110,6 +112,12 @@ class Entry:
     pictures: int
     size: int
     used: float
+    place: str = ""
+
+    @property
+    def key(self) -> str:
+        """A few characters that tell it from others of its name."""
+        return self.path.stem.rpartition("-")[2][:6]
 
 
 def cache_folder() -> Path:
@@ -139,10 +147,22 @@ def cache_limit() -> int:
 def entries() -> list[Entry]:
     """What is in the cache, the most recently used first."""
     found = []
-    for kind in (PIXELS, SCANS):
+    for kind in (PIXELS, SCANS, PROBES):
         with suppress(OSError):
             found += [_entry(path, kind) for path in sorted((cache_folder() / kind).iterdir()) if path.name[0] != "."]
     return sorted(found, key=lambda entry: -entry.used)
+
+
+def sets(found: Iterable[Entry]) -> list[list[Entry]]:
+    """Entries put together: of one collection pixels and looks, of one network what was measured; in their order."""
+    found = list(found)
+    pools = {entry.path.name: entry for entry in found if entry.kind == PIXELS}
+    together: dict[tuple[bool, str, str], list[Entry]] = {}
+    for entry in found:
+        own = pools.get(_pool_of(entry.path), entry) if entry.kind == SCANS else entry
+        identity = "" if own.kind == PROBES else own.place or own.key
+        together.setdefault((own.kind == PROBES, own.name, identity), []).append(entry)
+    return list(together.values())
 
 
 def clear(older_than: float = 0.0) -> list[Entry]:
@@ -154,7 +174,7 @@ def clear(older_than: float = 0.0) -> list[Entry]:
     Returns:
         What was removed.
     """
-    for kind in (PIXELS, SCANS):
+    for kind in (PIXELS, SCANS, PROBES):
         _remove_stale(cache_folder() / kind, 0)
     before = time.time() - older_than * 86_400
     return [entry for entry in entries() if entry.used <= before and _removed(entry.path)]
@@ -188,14 +208,15 @@ class Draft:
     Args:
         name: of the collection.
         shape: (N, C, H, W), N at least 1.
+        place: where it lies, to tell it from others of its name.
 
     Attributes:
         pixels: uint8 (N, C, H, W), zero at first, to be filled.
         note: why it is not in the store, or "".
     """
 
-    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
-        self.name, self.shape, self.note = name, shape, ""
+    def __init__(self, name: str, shape: tuple[int, ...], place: str = "") -> None:
+        self.name, self.shape, self.place, self.note = name, shape, place, ""
         self._folder: Path | None = None
         try:
             self._folder = self._prepare()
@@ -258,7 +279,8 @@ class Draft:
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
             write_new(folder / name, buffer.getvalue())
-        about = {"name": self.name, "pictures": self.shape[0], "columns": _checksum(sums, digests)}
+        about = {"name": self.name, "place": self.place, "pictures": self.shape[0]}
+        about["columns"] = _checksum(sums, digests)
         write_new(folder / "entry.json", json.dumps(about).encode())
         for _ in range(2):
             with suppress(OSError):  # not empty: another process was faster
@@ -276,6 +298,11 @@ class Draft:
 def scan_file(name: str, key: str) -> Path:
     """Where the record of a collection's last scan lies."""
     return cache_folder() / SCANS / f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)[:40]}-{key}.npz"
+
+
+def probe_file(name: str, key: str) -> Path:
+    """Where the record of what was measured of a network lies."""
+    return cache_folder() / PROBES / f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)[:40]}-{key}.json"
 
 
 def fits_in_memory(size: int) -> bool:
@@ -316,16 +343,25 @@ def _checksum(sums: npt.NDArray[np.float64], digests: npt.NDArray[np.uint8]) -> 
 
 def _entry(path: Path, kind: str) -> Entry:
     """What a path of the cache is; unreadable ones count as nothing, used long ago."""
-    name, pictures, size, used = path.stem, 0, 0, 0.0
+    name, pictures, size, used, place = path.stem, 0, 0, 0.0, ""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         if kind == PIXELS:
             size = sum(child.stat().st_size for child in path.iterdir())
             used = (path / "entry.json").stat().st_mtime
             told = json.loads((path / "entry.json").read_text("ascii"))
-            name, pictures = str(told["name"]), int(told["pictures"])
+            name, pictures, place = str(told["name"]), int(told["pictures"]), str(told.get("place", ""))
         else:
             size, used, name = path.stat().st_size, path.stat().st_mtime, path.stem.rsplit("-", 1)[0]
-    return Entry(path, kind, name, pictures, size, used)
+    return Entry(path, kind, name, pictures, size, used, place)
+
+
+def _pool_of(path: Path) -> str:
+    """The key of the pixels that a look left behind; "" where that cannot be told."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return str(json.loads(stored["told"].tobytes())["pool"])
+    except Exception:  # a damaged archive raises whatever its readers stumble over
+        return ""
 
 
 def _make_shared(path: Path) -> None:

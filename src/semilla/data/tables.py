@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from semilla.config import nearest
 from semilla.data.csvfiles import suffix
 from semilla.data.dataset import UNKNOWN, Dataset, Examples
+from semilla.data.holdout import choose_test
 from semilla.data.labels import IntArray
 from semilla.data.lists import Columns, is_list
 from semilla.data.manifest import Manifest
@@ -40,6 +41,7 @@ IDS = ("id",)
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 _CHUNK = 4096
+_LEFT_OUT = "left out"
 _MEASUREMENTS = 20
 
 Floats32: TypeAlias = npt.NDArray[np.float32]
@@ -83,10 +85,12 @@ def read_table(data: Any, source: Source) -> Dataset:
     roles.check(tables)
     for table in tables:
         table.look()
+    kept_back = _keep_back(tables, source.holdout) if source.holdout is not None else ()
     pool = [table for table in tables if table.role != "test"]  # spares a look at rows that teach nothing
     categorical = {*source.categorical, *main.declared}
     reading = TableReading.fit(_columns(pool, roles.features), sorted(categorical), source.impute, roles.others)
-    return _dataset(tables, reading)
+    dataset = _dataset(tables, reading)
+    return replace(dataset, notes=(*dataset.notes, *kept_back))
 
 
 def read_features(
@@ -272,6 +276,10 @@ class _Part:
                 raise DataError("D071", message, "give every row an id of its own")
             seen[value] = chunk.place(row)
 
+    def where(self, part: str) -> list[int]:
+        """The rows of a part."""
+        return [row for row, own in enumerate(self.parts) if own == part]
+
     def features(self, reading: TableReading) -> Floats32:
         """float32 (N, D) of all rows."""
         rows = np.empty((len(self.labels), reading.width), np.float32)
@@ -283,6 +291,36 @@ class _Part:
         if unseen:
             self.notes.append(_unseen(self.table.name, unseen))
         return rows
+
+
+def _keep_back(tables: Sequence[_Part], holdout: float) -> tuple[str, ...]:
+    """Give labeled rows to the test part before anything is learnt from the rows; returns what is to be said.
+
+    Raises:
+        UsageError: U017, there is a test part already; U018; and D062 of `choose_test`.
+    """
+    rows = [(table, row) for part in ("train", "development") for table in tables for row in table.where(part)]
+    if any(part == "test" for table in tables for part in table.parts):
+        raise UsageError("U017", f"{tables[0].table.name} has a test part already", "leave --holdout out")
+    pool = [row for row, (table, place) in enumerate(rows) if table.parts[place] == "train"]
+    known = _known([table.labels[place] for table, place in rows])
+    classes = sorted({known[row] for row in pool} - {None}, key=str)
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers.get(known[row], UNKNOWN) for row in pool], np.int64)
+    groups = [table.groups[place] for table, place in rows]
+    chosen = choose_test(labels, [str(name) for name in classes], holdout, groups, [""] * len(rows))
+    for positions, part in ((chosen.test, "test"), (chosen.fellows, _LEFT_OUT)):
+        for row in positions.tolist():
+            table, place = rows[row]
+            table.parts[place] = part
+    return chosen.notes
+
+
+def _known(labels: Sequence[str | None]) -> list[str | None]:
+    """The labels; −1 among whole numbers is none."""
+    if all(label is None or _WHOLE.fullmatch(label) for label in labels):
+        return [None if label is not None and float(label) == UNKNOWN else label for label in labels]
+    return list(labels)
 
 
 def _columns(tables: Sequence[_Part], names: Sequence[str]) -> list[Column]:
@@ -315,6 +353,9 @@ class _PlaceOf:
 def _dataset(tables: Sequence[_Part], reading: TableReading) -> Dataset:
     inputs = np.concatenate([table.features(reading) for table in tables])
     manifest = _manifest(tables, reading)
+    if _LEFT_OUT in manifest.parts:
+        rows = [row for row, part in enumerate(manifest.parts) if part != _LEFT_OUT]
+        inputs, manifest = inputs[rows], manifest.select(rows)
     parts = np.array(manifest.parts)
     classes = _classes([label for label, part in zip(manifest.labels, parts, strict=True) if part == "train"], manifest)
     numbers = {name: number for number, name in enumerate(classes)}
@@ -346,9 +387,7 @@ def _held_out(part: str, parts: npt.NDArray[np.str_], inputs: Floats32, labels: 
 
 def _manifest(tables: Sequence[_Part], reading: TableReading) -> Manifest:
     """Rows in the order of the files; −1 among whole numbers is no label."""
-    labels = [label for table in tables for label in table.labels]
-    if all(label is None or _WHOLE.fullmatch(label) for label in labels):
-        labels = [None if label is not None and float(label) == UNKNOWN else label for label in labels]
+    labels = _known([label for table in tables for label in table.labels])
     main = tables[0]
     told = [note for table in tables for note in table.notes]
     role = f"{main.table.name}: labels from column {main.roles.label!r}, {len(main.roles.features)} other columns"

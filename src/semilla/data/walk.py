@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import AnyStr
@@ -13,14 +14,25 @@ from semilla.errors import DataError
 SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "gif", "tif", "tiff"})
 """Endings of picture files, in any case, without the dot."""
 
+UNREAD = frozenset(
+    {
+        *("heic", "heif", "avif", "jp2", "j2k", "jxl", "svg", "psd", "tga", "ppm", "pgm", "pnm"),
+        *("raw", "cr2", "cr3", "nef", "arw", "dng", "orf", "rw2"),
+    }
+)
+"""Endings of picture files that are not read."""
+
+CONVERT = "convert them to JPEG or PNG"
+"""What to do about such files."""
+
 _SUFFIXES = frozenset(suffix.encode() for suffix in SUFFIXES)
-_CLUTTER = {b"thumbs.db", b"desktop.ini", b"__macosx"}  # what systems put beside pictures; other such files are hidden
-_SHOWN = 5
+CLUTTER = {b"thumbs.db", b"desktop.ini", b"__macosx"}  # what systems put beside pictures; other such files are hidden
+_SHOWN, _FOLDERS = 5, 20
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many there are, and the first few by name."""
+    """How many there are, and the first few by name, whatever order they come in."""
 
     count: int = 0
     names: list[str] = field(default_factory=list)
@@ -28,8 +40,8 @@ class Tally:
     def add(self, name: str) -> None:
         """Count one."""
         self.count += 1
-        if len(self.names) < _SHOWN:
-            self.names.append(name)
+        if len(self.names) < _SHOWN or os.fsencode(name) < os.fsencode(self.names[-1]):
+            self.names = sorted([*self.names, name], key=os.fsencode)[:_SHOWN]
 
     def __bool__(self) -> bool:
         return self.count > 0
@@ -54,6 +66,7 @@ class Walk:
     Attributes:
         folders: number of visible files of any kind below each folder of the first two levels.
         others: visible files that are no pictures.
+        unread: number of pictures of formats that are not read, by folder, of the first two levels.
         outside, inside, broken, special: links and special files that were left out.
         followed: links that leave the root and were followed.
     """
@@ -63,6 +76,8 @@ class Walk:
         self.folders: dict[str, int] = {}
         self.others, self.outside, self.inside = Tally(), Tally(), Tally()
         self.broken, self.special, self.followed = Tally(), Tally(), Tally()
+        self.unread: Counter[str] = Counter()
+        self._formats: set[str] = set()
         self._start = os.fsencode(root)
         self._real = os.path.realpath(self._start)
         self._exclude = {os.fsencode(path) for path in exclude}
@@ -92,7 +107,15 @@ class Walk:
             (self.special, "{} pipes, sockets or devices are left out: {}"),
             (self.others, "{} files that are no pictures are left out: {}"),
         ]
-        return [text.format(f"{tally.count:,}", tally) for tally, text in reasons if tally]
+        told = [text.format(f"{tally.count:,}", tally) for tally, text in reasons if tally]
+        return told + ([f"warn[D059]: {self.unread_pictures()}; to use them, {CONVERT}"] if self.unread else [])
+
+    def unread_pictures(self) -> str:
+        """How many pictures are of formats that are not read, of which, and in which folders."""
+        counts = [f"{folder or '.'!r} {count:,}" for folder, count in sorted(self.unread.items())[:_FOLDERS]]
+        where = ", ".join(counts) + (", …" if len(self.unread) > _FOLDERS else "")
+        kinds = ", ".join(f".{kind}" for kind in sorted(self._formats))
+        return f"{self.unread.total():,} pictures are of a format that is not read ({kinds}): {where}"
 
     def _entries(self, prefix: bytes) -> list[bytes]:
         """Names of pictures, and of folders with "/" behind them, which also makes paths sort as whole texts do."""
@@ -104,7 +127,7 @@ class Walk:
             with os.scandir(os.path.join(self._start, prefix)) as entries:
                 for entry in entries:
                     name = entry.name
-                    if name[:1] == b"." or name.lower() in _CLUTTER or prefix + name in self._exclude:
+                    if name[:1] == b"." or name.lower() in CLUTTER or prefix + name in self._exclude:
                         continue
                     kind = self._kind(entry, prefix + name)
                     if kind == "folder":
@@ -114,7 +137,7 @@ class Walk:
                         if name.rpartition(b".")[2].lower() in _SUFFIXES:
                             found.append(name)
                         else:
-                            self.others.add(os.fsdecode(prefix + name))
+                            self._pass_over(os.fsdecode(prefix + name))
         except OSError as error:
             where = os.fsdecode(os.path.join(self._start, prefix))
             message = f"folder {where!r} cannot be read: {error.strerror or error}"
@@ -122,6 +145,14 @@ class Walk:
         self._count(prefix, files)
         found.sort(reverse=True)
         return found
+
+    def _pass_over(self, path: str) -> None:
+        ending = path.rpartition(".")[2].lower()
+        if ending not in UNREAD:
+            self.others.add(path)
+            return
+        self.unread["/".join(path.split("/")[:-1][:2])] += 1
+        self._formats.add(ending)
 
     def _kind(self, entry: os.DirEntry[bytes], path: bytes) -> str:
         if entry.is_file(follow_symlinks=False):  # known from the listing: no look at the file itself

@@ -12,15 +12,17 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from tqdm import tqdm
 
+from semilla.data.progress import Bar
 from semilla.evidence.intervals import Interval, paired_gain
+from semilla.workers import without_main
 
 
 @dataclass(frozen=True)
@@ -97,20 +99,26 @@ def run_jobs(
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = max(1, min(workers or cores, len(jobs)))
-    bar = tqdm(total=len(jobs), desc=title, unit="fit", file=progress, disable=progress is None)
+    bar = Bar(title, len(jobs), "fits", progress, keep=True)
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
     with bar, ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
-        futures: dict[Future[Outcome], int] = {pool.submit(run_job, job): place for place, job in enumerate(jobs)}
+        with nullcontext() if _of_main(jobs) else without_main():  # this is where processes start
+            futures: dict[Future[Outcome], int] = {pool.submit(run_job, job): place for place, job in enumerate(jobs)}
         outcomes: dict[int, Outcome] = {}
         try:
             for future in as_completed(futures):
                 outcomes[futures[future]] = future.result()
-                bar.set_postfix_str(jobs[futures[future]].method, refresh=False)
-                bar.update()
+                bar.update(1, jobs[futures[future]].method)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [outcomes[place] for place in range(len(jobs))]
+
+
+def _of_main(jobs: Sequence[Job]) -> bool:
+    """Whether a job needs something that the user's program defines: then that program is run again, as spawn does."""
+    values = [value for job in jobs for value in job.options.values()]
+    return any("__main__" in (type(value).__module__, getattr(value, "__module__", "")) for value in values)
 
 
 def _end_with_parent() -> None:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
 
 from semilla import files
 from semilla.config import nearest
 from semilla.data import tables
 from semilla.data.arrays import NAMES
-from semilla.data.dataset import UNKNOWN, Dataset, Examples, Inputs
+from semilla.data.dataset import UNKNOWN, Dataset, Examples, Inputs, held_out_fingerprint
+from semilla.data.leaks import row_hashes
 from semilla.data.manifest import Manifest
 from semilla.data.numpy_files import read_numpy
 from semilla.data.scan import scan
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.data.sources import load_manifest
-from semilla.errors import DataError, UsageError
+from semilla.errors import DataError, StateError, UsageError
+from semilla.fitting import OUTPUTS, TRAINED
 from semilla.inference.model import Model
 
 
@@ -62,28 +65,46 @@ def held_out(
         UsageError: U009, the run does not say where its data came from.
         DataError: D014, pictures cannot be read; D030, some were trained on; D052, a class the model does not know;
             D061, there is no such part; D081, a table without labels.
+        StateError: C026, the held-out parts of the run's own data have changed.
     """
     if data is None:
-        source = files.read_json(folder / "fit.json").get("source")
+        saved = files.read_json(folder / "fit.json")
+        source = saved.get("source")
         if source is None:
             raise UsageError("U009", f"{folder.name} was trained on arrays in memory", "name the data: --data PATH")
         known = Source.from_plain(source) if isinstance(source, Mapping) else Source(source)
-        return _of_dataset(model, load_data(known, progress), part, own=True)
+        dataset = _load_again(known, folder, progress)
+        if held_out_fingerprint(dataset) != saved["fit"]["data"].get("held_out"):
+            message = f"what {dataset.name} holds for testing is not what it was when {folder.name} was trained"
+            fix = "some of it may have been trained on; give the data back as they were, or name others: --data PATH"
+            raise StateError("C026", message, fix)
+        return _of_dataset(model, dataset, part, own=True)
     arrays = _only_a_test_part(data)
     if arrays is not None:
-        return _of_dataset(model, load_data(arrays), part, whole=True)
+        return _noting_leaks(_of_dataset(model, load_data(arrays), part, whole=True), folder, allow_leak)
     if not isinstance(data, Dataset) and (pictures := load_manifest(data)) is not None:
         return _of_pictures(model, *pictures, part, None if allow_leak else folder, progress)
     if isinstance(data, str | os.PathLike) and (path := Path(data)).is_file() and tables.is_table(path, Source(path)):
-        return _of_table(model, path, folder)
-    return _of_dataset(model, load_data(data, progress), part)
+        return _noting_leaks(_of_table(model, path, folder), folder, allow_leak)
+    return _noting_leaks(_of_dataset(model, load_data(data, progress), part), folder, allow_leak)
+
+
+def _load_again(source: Source, folder: Path, progress: TextIO | None) -> Dataset:
+    try:
+        return load_data(source, progress)
+    except DataError as error:
+        if error.code not in ("D001", "D002", "D005"):
+            raise
+        message = f"the data of {folder.name}, {os.fspath(source.data)!r}, are not where they were"
+        raise DataError("D001", message, "name where they are now, or others: --data PATH") from error
 
 
 def _of_dataset(model: Model, dataset: Dataset, part: str, own: bool = False, whole: bool = False) -> HeldOut:
     known = np.flatnonzero(dataset.labels != UNKNOWN)
     examples = Examples(dataset.inputs[known], dataset.labels[known]) if whole else getattr(dataset, part)
     if examples is None or not len(examples):
-        raise DataError("D061", f"{dataset.name} has no {part} part", "give x_test and y_test")
+        fix = "name data that have labels: --data PATH" + ("" if part == "test" else ", or --part test")
+        raise DataError("D061", f"{dataset.name} has no {part} part", fix)
     truth = _positions(model, [dataset.classes[label] for label in examples.labels])
     names = [f"x_{part}#{row}" for row in range(len(truth))]
     if dataset.manifest is not None:
@@ -145,6 +166,24 @@ def _of_table(model: Model, path: Path, folder: Path) -> HeldOut:
     rows = [row for row, label in enumerate(labels) if label]
     truth = _positions(model, [labels[row] for row in rows])
     return HeldOut(features[rows], truth, [f"{path.name}#{row}" for row in rows])
+
+
+def _noting_leaks(found: HeldOut, folder: Path, allowed: bool) -> HeldOut:
+    """The same, with what is to be said of examples that were trained on; equal pictures are refused."""
+    path = folder / OUTPUTS
+    if not path.is_file():
+        return found
+    with safe_open(path, "numpy") as outputs:
+        if TRAINED not in list(outputs.keys()):
+            return found
+        trained = outputs.get_tensor(TRAINED)
+    shared = int(np.isin(row_hashes(found.inputs).view(np.int64), trained).sum())
+    if not shared:
+        return found
+    message = f"{shared:,} of {len(found.truth):,} examples are equal to some that were trained on"
+    if found.inputs.ndim > 2 and not allowed:
+        raise DataError("D030", message, "leave them out, or accept it: --allow-leak")
+    return replace(found, notes=(*found.notes, f"warn[D030]: {message}: the scores may be too good"))
 
 
 def _only_a_test_part(data: Any) -> dict[str, Any] | None:

@@ -9,12 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+Integers = npt.NDArray[np.int64]
+
 NEEDED_CAP = 10_000_000
-"""`labels_needed` never asks for more: a difference that small is not worth settling."""
+"""`labels_needed` counts no further: the cap stands for more than that."""
+
+PRIOR = 4.0
+"""Examples by which the error rate of a class is drawn to the rate of all classes, as many as Agresti & Coull add."""
 
 
 class Interval(NamedTuple):
-    """A mean and its 95 % interval; the ends are NaN where one observation leaves them open.
+    """A mean and its 95 % interval; the ends are NaN where too few observations leave them open.
 
     Attributes:
         mean: the estimate.
@@ -44,7 +49,7 @@ def paired_gain(ours: Sequence[float], baseline: Sequence[float], level: float =
     return Interval(mean, mean - half, mean + half)
 
 
-def wilson(right: int, count: int, level: float = 0.95) -> Interval:
+def wilson(right: float, count: float, level: float = 0.95) -> Interval:
     """A share and its Wilson score interval (Wilson 1927): honest for few examples and near 0 or 1."""
     if count == 0:
         return Interval(math.nan, math.nan, math.nan)
@@ -56,6 +61,70 @@ def wilson(right: int, count: int, level: float = 0.95) -> Interval:
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     # The ends at 0 and 1 are exact, where rounding would pass them by 1e-18.
     return Interval(share, middle - half if right else 0.0, middle + half if right < count else 1.0)
+
+
+def mean_recall(confusion: Integers) -> Interval:
+    """Balanced accuracy: the mean recall of the classes that occur, with Wilson's interval.
+
+    The interval is that of as many examples as would give a share the variance that the mean has (Korn & Graubard 1998,
+    Survey Methodology 24:193; Franco et al. 2019, J. Survey Statistics and Methodology 7:334): where the C classes err
+    alike, C² / Σ 1/nₖ of them, so that a rare class counts for what it is. It stays open where every answer is right,
+    and with one class it is Wilson's own. The error rates behind the variance are drawn to the rate of all classes by
+    `PRIOR` examples: three right answers of three do not say that a class has no errors.
+
+    Args:
+        confusion: (C, C) examples of each class (rows) by what they were taken for (columns); at least one example.
+    """
+    count = confusion.sum(1)
+    found = count > 0
+    count, wrong = count[found], (count - confusion.diagonal())[found]
+    rate = (wrong + PRIOR * _error_rate(confusion)) / (count + PRIOR)
+    variance = (rate * (1 - rate) / count).sum() / len(count) ** 2
+    return _share_like(1 - float((wrong / count).mean()), 1 - float(rate.mean()), float(variance))
+
+
+def macro_f1(confusion: Integers) -> Interval:
+    """Mean F1 of the classes that occur or are predicted, with Wilson's interval, of as many examples as `mean_recall`.
+
+    The variance is that of the delta method (Takahashi et al. 2022, Applied Intelligence 52:4961) at smoothed counts: a
+    class's errors are drawn to the rate of all by `PRIOR` examples, which are taken for every other class alike. One
+    more example of class i that is taken for j moves the mean by −(Fᵢ/Dᵢ + Fⱼ/Dⱼ)/C, and a right one by
+    2(1 − Fᵢ)/(Dᵢ C), where Dᵢ counts the examples that are i and those that are said to be. F1 itself is biased where
+    classes have one or two examples, and its interval with it.
+
+    Args:
+        confusion: (C, C), as for `mean_recall`.
+    """
+    known = confusion.sum(0) + confusion.sum(1) > 0
+    table = confusion[np.ix_(known, known)]
+    count, right, classes = table.sum(1), table.diagonal(), len(table)
+    observed = 2 * right / (count + table.sum(0))
+    kept, others = count / (count + PRIOR), max(1, classes - 1)
+    rows, columns = np.nonzero(table)
+    rows, columns = rows[rows != columns], columns[rows != columns]
+    errors, strays = table[rows, columns] * kept[rows], PRIOR * _error_rate(table) * kept
+    true = count - np.bincount(rows, errors, classes) - strays
+    said = true + np.bincount(columns, errors, classes) + (strays.sum() - strays) / others
+    f1 = 2 * true / (count + said)
+    pull = f1 / (count + said) / classes  # what an error takes from either class
+    rest, rest_squared = pull.sum() - pull, (pull**2).sum() - pull**2
+    moved = true * (2 * (1 - f1) / (count + said) / classes) ** 2
+    moved += np.bincount(rows, errors * (pull[rows] + pull[columns]) ** 2, classes)
+    moved += strays * (pull**2 + (2 * pull * rest + rest_squared) / others)
+    return _share_like(float(observed.mean()), float(f1.mean()), float(moved.sum()))
+
+
+def _error_rate(confusion: Integers) -> float:
+    """Of all classes, with `PRIOR` examples more of which half are wrong: never 0 or 1."""
+    count = int(confusion.sum())
+    return (count - int(confusion.trace()) + PRIOR / 2) / (count + PRIOR)
+
+
+def _share_like(mean: float, smoothed: float, variance: float) -> Interval:
+    """Wilson's interval of a share whose variance at its smoothed value is the given one."""
+    count = smoothed * (1 - smoothed) / variance
+    _, low, high = wilson(mean * count, count)
+    return Interval(mean, low, high)
 
 
 def paired_difference(right_a: npt.ArrayLike, right_b: npt.ArrayLike, level: float = 0.95) -> Interval:
@@ -88,7 +157,8 @@ def labels_needed(right_a: npt.ArrayLike, right_b: npt.ArrayLike, level: float =
     the root of the number of labels if the shares stay as observed.
 
     Returns:
-        The number, at most `NEEDED_CAP`; None where the observed difference is 0 and no number would do.
+        The number, where `NEEDED_CAP` stands for more than that; None where the observed difference is 0 and no number
+        would do.
     """
     only_a, only_b, count = _discordant(right_a, right_b)
     if only_a == only_b:

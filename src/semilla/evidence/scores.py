@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from semilla import files
 from semilla.evidence.held_out import held_out
-from semilla.evidence.intervals import Interval, wilson
+from semilla.evidence.intervals import Interval, macro_f1, mean_recall, wilson
 from semilla.inference.calibration import BINS, bins_of, cross_fitted, softmax
 from semilla.inference.model import find_fit, load
 from semilla.randomness import generator
@@ -22,10 +23,13 @@ Floats = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
 """Bootstrap samples behind an interval, fewer for more than 100,000 examples."""
+FEWEST = 10
+"""Right and wrong answers, of each, below which there is no bootstrap interval: what decides it was hardly seen."""
 SHOWN_CLASSES = 20
 """Classes up to which the confusion matrix is printed."""
 
 _DRAWS, _CHUNK = 10**8, 2**21
+_FEW = f"calibration error, Brier score and likelihood have no interval with fewer than {FEWEST} right or wrong answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,9 @@ class ClassScore:
 @dataclass(frozen=True, eq=False)
 class Scores:
     """How a model does on held-out examples. Every interval is one of 95 % and covers the choice of the examples.
+
+    Those of the calibration error, the Brier score and the likelihood are NaN with fewer than `FEWEST` right or wrong
+    answers.
 
     Attributes:
         fit: the fit's name.
@@ -209,9 +216,12 @@ def score(
     """All scores of logits against the truth.
 
     Shares have Wilson's interval; F1 is 2J / (1 + J) of the share J of right ones among the examples that are of a
-    class or were said to be, and has the interval that follows from J's. The others have a percentile interval of
-    bootstrap samples of the examples, with a seed of their own. The binned calibration error of few examples is
-    biased upwards, and with it its interval.
+    class or were said to be, and has the interval that follows from J's. Balanced accuracy and macro-F1 have those of
+    `mean_recall` and `macro_f1`. The others rest on bootstrap samples of the examples, with a seed of their own, and
+    have no interval with fewer than `FEWEST` right or wrong answers: a sample without an error knows nothing of what
+    an error costs. For Brier score and likelihood it is the percentile interval, for the calibration error the basic
+    one (Davison & Hinkley 1997, section 5.2), as few examples in a bin make that error too large, and samples of them
+    larger still; it begins at 0 where a calibrated model would show as large an error by chance.
 
     Args:
         logits: (N, C).
@@ -228,7 +238,7 @@ def score(
     guess = logits.argmax(1)
     count = len(truth)
     confusion = np.bincount(truth * len(classes) + guess, minlength=len(classes) ** 2).reshape(2 * (len(classes),))
-    balanced, macro, error, brier, nll = _intervals(p, truth, guess)
+    error, brier, nll = _bootstrapped(p, truth, guess)
     told = names if names is not None else [str(row) for row in range(count)]
     rows = zip(told, truth.tolist(), guess.tolist(), p[np.arange(count), guess].tolist(), strict=True)
     return Scores(
@@ -236,15 +246,15 @@ def score(
         part=part,
         count=count,
         accuracy=wilson(int((guess == truth).sum()), count),
-        balanced_accuracy=balanced,
-        macro_f1=macro,
+        balanced_accuracy=mean_recall(confusion),
+        macro_f1=macro_f1(confusion),
         calibration_error=error,
         brier=brier,
         nll=nll,
         classes=[_class_score(name, number, confusion) for number, name in enumerate(classes)],
         confusion=confusion,
         predictions=[(name, classes[true], classes[label], share) for name, true, label, share in rows],
-        notes=notes,
+        notes=notes if math.isfinite(nll.low) else (*notes, _FEW),
     )
 
 
@@ -255,43 +265,39 @@ def _class_score(name: str, number: int, confusion: npt.NDArray[np.int64]) -> Cl
     return ClassScore(name, count, wilson(right, count), wilson(right, said), f1)
 
 
-def _intervals(p: Floats, truth: npt.NDArray[np.int64], guess: npt.NDArray[np.int64]) -> list[Interval]:
-    """Balanced accuracy, macro-F1, calibration error, Brier score and negative log-likelihood.
+def _bootstrapped(p: Floats, truth: npt.NDArray[np.int64], guess: npt.NDArray[np.int64]) -> list[Interval]:
+    """Calibration error, Brier score and negative log-likelihood.
 
-    Each is a function of sums over the examples, and a bootstrap sample is a weight for each example, so that a
-    thousand samples are one product of a (samples × N) matrix with a sparse (N × sums) one.
+    Each is a function of sums over the examples, and a bootstrap sample is a weight for each example, so that many
+    samples are one product of a (samples × N) matrix with a (N × sums) one.
     """
-    from scipy import sparse
-
-    count, classes = p.shape
-    row, confidence, right = np.arange(count), p[np.arange(count), guess], (guess == truth).astype(np.float64)
-    likelihood = np.maximum(p[row, truth], np.finfo(np.float64).tiny)
-    square = (p**2).sum(1) - 2 * p[row, truth] + 1
-    columns = [0 * row, 0 * row + 1, 2 + bins_of(confidence)]
-    columns += [2 + BINS + k * classes + kind for k, kind in enumerate((guess, truth, guess))]
-    values = np.concatenate([-np.log(likelihood), square, confidence - right, right, np.ones(2 * count)])
-    shape = (count, 2 + BINS + 3 * classes)
-    sums = sparse.csr_matrix((values, (np.tile(row, 6), np.concatenate(columns))), shape).T.tocsr()
-    observed = _metrics(np.asarray(sums.sum(1)).reshape(1, -1), count, classes)[:, 0]
+    count, row = len(p), np.arange(len(p))
+    confidence, right = p[row, guess], guess == truth
+    sums = np.zeros((count, 2 + BINS))
+    sums[:, 0] = -np.log(np.maximum(p[row, truth], np.finfo(np.float64).tiny))
+    sums[:, 1] = (p**2).sum(1) - 2 * p[row, truth] + 1
+    bins = bins_of(confidence)
+    sums[row, 2 + bins] = confidence - right
+    nll, brier, error = _means(sums.sum(0, keepdims=True), count)[:, 0].tolist()
+    if min(right.sum(), count - right.sum()) < FEWEST:
+        return [Interval(mean, math.nan, math.nan) for mean in (error, brier, nll)]
     draw, samples = generator(0, "bootstrap", 0), int(np.clip(_DRAWS // count, 200, RESAMPLES))
     found, at_once = [], max(1, _CHUNK // count)
     for start in range(0, samples, at_once):
         many = min(at_once, samples - start)
         drawn = draw.integers(0, count, (many, count)) + count * np.arange(many)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=many * count).reshape(many, count).astype(np.float64)
-        found.append(_metrics((sums @ weights.T).T, count, classes))
-    spread = np.quantile(np.concatenate(found, axis=1), (0.025, 0.975), axis=1)
-    return [Interval(float(m), float(min(m, a)), float(max(m, b))) for m, a, b in zip(observed, *spread, strict=True)]
+        weights = np.bincount(drawn.ravel(), minlength=many * count).reshape(many, count)
+        found.append(_means(weights @ sums, count))
+    low, high = np.quantile(np.concatenate(found, axis=1), (0.025, 0.975), axis=1).tolist()
+    by_chance = draw.standard_normal((samples, BINS)) * np.sqrt(np.bincount(bins, confidence * (1 - confidence), BINS))
+    least = 2 * error - high[2] if error > np.quantile(np.abs(by_chance).sum(1) / count, 0.975) else 0.0
+    basic = Interval(error, min(error, max(0.0, least)), max(error, 2 * error - low[2]))
+    return [basic, Interval(brier, low[1], high[1]), Interval(nll, low[0], high[0])]
 
 
-def _metrics(sums: Floats, count: int, classes: int) -> Floats:
-    """(5, samples) scores of (samples, 2 + `BINS` + 3 C) sums."""
-    nll, square, gaps = sums[:, 0], sums[:, 1], np.abs(sums[:, 2 : 2 + BINS]).sum(1)
-    right, true, said = np.split(sums[:, 2 + BINS :], 3, axis=1)
-    recall = np.divide(right, true, out=np.zeros_like(right), where=true > 0)
-    f1 = np.divide(2 * right, true + said, out=np.zeros_like(right), where=true + said > 0)
-    balanced, macro = recall.sum(1) / (true > 0).sum(1), f1.sum(1) / (true + said > 0).sum(1)
-    return np.stack([balanced, macro, gaps / count, square / count, nll / count])
+def _means(sums: Floats, count: int) -> Floats:
+    """(3, samples) negative log-likelihood, Brier score and calibration error of (samples, 2 + `BINS`) sums."""
+    return np.stack([sums[:, 0], sums[:, 1], np.abs(sums[:, 2:]).sum(1)]) / count
 
 
 def _calibrated(fitted: Mapping[str, Any], same: bool) -> str:
@@ -306,8 +312,12 @@ def _calibrated(fitted: Mapping[str, Any], same: bool) -> str:
 def _percent(share: Interval) -> str:
     if np.isnan(share.mean):
         return "–"
+    if np.isnan(share.low):
+        return f"{100 * share.mean:.1f} % (no interval)"
     return f"{100 * share.mean:.1f} % ({100 * share.low:.1f} – {100 * share.high:.1f})"
 
 
 def _number(value: Interval) -> str:
+    if np.isnan(value.low):
+        return f"{value.mean:.3f} (no interval)"
     return f"{value.mean:.3f} ({value.low:.3f} – {value.high:.3f})"

@@ -1,20 +1,27 @@
-"""Did the unlabeled data help? One of three words, on the same test examples, with an interval."""
+"""Did the unlabeled data help in this run? One of three words, on the same test examples, with an interval."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from semilla.evidence.intervals import Interval, labels_needed, paired_difference, wilson
+from semilla.errors import StateError
+from semilla.evidence.intervals import NEEDED_CAP, Interval, labels_needed, paired_difference, wilson
 
 Word = Literal["helped", "hurt", "cannot tell"]
 
 USED = 0.001
 """Share of the unlabeled draws below which they cannot have helped or hurt."""
+
+SCOPE = (
+    "That is about this one run on these test examples: another draw of the labels, other initial weights or another "
+    "order of training may give another answer, which semilla compare shows."
+)
+"""What the interval does not cover, in a sentence for the report and the card."""
 
 FEW = 100
 """Test labels below which a warning is given (D060)."""
@@ -32,8 +39,8 @@ class Verdict:
         accuracy: of the method, with its interval.
         baseline_accuracy: likewise.
         difference: method − baseline, paired over the test examples.
-        needed: test labels at which the interval of the observed difference would leave 0 out; None where none was
-            observed.
+        needed: test labels at which the interval of the observed difference would leave 0 out, where
+            `semilla.evidence.intervals.NEEDED_CAP` stands for more than that; None where none was observed.
         used: share of the unlabeled draws that entered the loss; None for a method that does not choose.
         level: of the intervals.
     """
@@ -57,10 +64,20 @@ class Verdict:
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> Verdict:
-        """The inverse of `plain`."""
+        """The inverse of `plain`.
+
+        Raises:
+            StateError: C005, the values are no verdict.
+        """
         names = ("accuracy", "baseline_accuracy", "difference")
-        found: dict[str, Any] = {key: Interval(*value) if key in names else value for key, value in values.items()}
-        return cls(**found)
+        try:
+            found: dict[str, Any] = {key: Interval(*value) if key in names else value for key, value in values.items()}
+            if found["word"] not in get_args(Word):
+                raise ValueError(f"{found['word']!r} is none of its words")
+            return cls(**found)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            message = f"run.json holds no verdict that can be read: {error}"
+            raise StateError("C005", message, "restore it from a copy") from error
 
     def lines(self) -> list[str]:
         """As text: the two accuracies, the difference, and the word."""
@@ -73,18 +90,34 @@ class Verdict:
         head = f"on {self.n:,} test labels, with 95 % intervals over their choice (over draws: semilla compare):"
         return [head, *rows, f"verdict: {self.sentence()}"]
 
+    @property
+    def idle(self) -> bool:
+        """Whether the unlabeled examples had no part in the loss, so that nothing is their doing."""
+        return self.used is not None and self.used < USED
+
     def sentence(self) -> str:
-        """The word, in a sentence."""
-        if self.used is not None and self.used < USED:
-            return "cannot tell: no unlabeled example was used, so none of the difference is their doing"
+        """The word, in a sentence that says what it is about."""
+        if self.idle:
+            return f"cannot tell: {self.open_question()}"
         if self.word == "cannot tell":
-            more = (
-                "no difference was seen"
-                if self.needed is None
-                else f"if the difference stays as it is, about {self.needed:,} test labels settle it"
-            )
-            return f"cannot tell with this many labels whether the unlabeled data helped: {more}"
-        return f"the unlabeled data {self.word}: {_points(self.difference)} against {self.baseline} training"
+            asked = "cannot tell with this many labels whether the unlabeled data helped in this run"
+            return f"{asked}: {self.open_question()}"
+        gain = f"{_points(self.difference)} against {self.baseline} training on these test examples"
+        return (
+            f"the unlabeled data {self.word} in this run: {gain} (other label draws, weights, order: semilla compare)"
+        )
+
+    def open_question(self) -> str:
+        """Why it cannot be told, or what would settle it: the end of a sentence, the same wherever it is said."""
+        if self.idle:
+            few = "hardly any" if self.used else "no"
+            return f"{few} unlabeled example was used, so the difference is not their doing"
+        if self.needed is None:
+            return "no difference was seen, so no number of test labels can be named that settles it"
+        if self.needed >= NEEDED_CAP:
+            return f"the difference is so small that it would take more than {NEEDED_CAP:,} test labels to settle it"
+        wanted = max(self.needed, self.n + 1)
+        return f"if the difference stays as it is, about {wanted:,} test labels instead of {self.n:,} settle it"
 
 
 def judge(
@@ -122,6 +155,17 @@ def judge(
         labels_needed(right, baseline_right),
         used,
     )
+
+
+def chosen_by_test(summary: Mapping[str, Any], fit: str, parts: Container[str]) -> bool:
+    """Whether a run ships a fit for its figures on the test part, which are then a little too good.
+
+    Args:
+        summary: the content of ``run.json``.
+        fit: the fit's name.
+        parts: those it has outputs for; where ``development`` is among them, that part chose.
+    """
+    return summary.get("shipped") == fit and summary.get("verdict") is not None and "development" not in parts
 
 
 def _percent(share: Interval) -> str:

@@ -16,9 +16,8 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 import semilla
-from semilla.errors import StateError
 from semilla.evidence.intervals import Interval, wilson
-from semilla.evidence.verdict import Verdict
+from semilla.evidence.verdict import SCOPE, Verdict, chosen_by_test
 from semilla.exporting.facts import describe_input, entry_of, pipeline, without_paths
 from semilla.exporting.markup import Plain, markdown, yaml
 from semilla.exporting.onnx import Agreement
@@ -29,11 +28,6 @@ FEW_PER_CLASS = 30
 """Test examples of a class below which its figure is called uncertain."""
 
 _SHOWN = 12
-_VERDICTS = {
-    "helped": "The unlabeled examples helped.",
-    "hurt": "The unlabeled examples hurt.",
-    "cannot tell": "Whether the unlabeled examples helped cannot be told with this many test labels.",
-}
 _TASK_NAMES = {"image-classification": "Image classification", "tabular-classification": "Tabular classification"}
 
 
@@ -89,11 +83,7 @@ def verdict_sentences(run: RunData) -> list[str]:
             "what the unlabeled examples brought."
         ]
     else:
-        try:
-            said = _compared(Verdict.from_plain(run.verdict))
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"run.json holds no verdict that can be read: {error}"
-            raise StateError("C005", message, "restore it from a copy") from error
+        said = _compared(Verdict.from_plain(run.verdict))
     if run.model.method == BASELINE:
         said.append("The exported model is the supervised one: no unlabeled example had a part in it.")
     if isinstance(why := run.summary.get("why"), str) and run.summary.get("shipped") == run.model.name:
@@ -103,16 +93,18 @@ def verdict_sentences(run: RunData) -> list[str]:
 
 def _compared(verdict: Verdict) -> list[str]:
     gain = verdict.difference
-    said = [
-        _VERDICTS[verdict.word],
+    figures = (
         f"On {verdict.n:,} test examples {verdict.method} has an accuracy of {interval_text(verdict.accuracy)}, and "
         f"{verdict.baseline} training of the same network on the same labels "
         f"{interval_text(verdict.baseline_accuracy)}. The difference is {100 * gain.mean:+.1f} points, with a "
-        f"{100 * verdict.level:g} % interval from {100 * gain.low:+.1f} to {100 * gain.high:+.1f}.",
-    ]
-    if verdict.word == "cannot tell" and verdict.needed is not None:
-        said.append(f"About {verdict.needed:,} test labels would settle a difference of this size.")
-    return said
+        f"{100 * verdict.level:g} % interval from {100 * gain.low:+.1f} to {100 * gain.high:+.1f}."
+    )
+    if verdict.word != "cannot tell":
+        return [f"In this run the unlabeled examples {verdict.word}.", figures, SCOPE]
+    asked, question = "Whether the unlabeled examples helped in this run cannot be told", verdict.open_question()
+    if verdict.idle:
+        return [f"{asked}: {question}.", figures]
+    return [f"{asked} with this many test labels.", figures, f"{question.capitalize()}."]
 
 
 def interval_text(interval: Interval) -> str:
@@ -212,6 +204,8 @@ def _limits(run: RunData, part: str, held: Part | None) -> list[str]:
                 f"{few} of {len(counts)} classes have fewer than {FEW_PER_CLASS} {part} examples; "
                 "their figures are rough."
             )
+        if chosen_by_test(run.summary, fit.name, fit.parts):
+            said.append("These test labels also chose the model, which makes its accuracy on them a little too good.")
         if part != "test":
             said.append(f"The {part} part may have served to choose settings, which makes its figures too good.")
     said.append(

@@ -19,7 +19,7 @@ from semilla.errors import UsageError
 from semilla.exporting.card import model_card
 from semilla.exporting.facts import metadata, without_paths
 from semilla.exporting.onnx import Agreement, compare, require_libraries, write_onnx
-from semilla.exporting.samples import find_samples
+from semilla.exporting.samples import RANDOM, find_samples
 from semilla.inference.model import CARD, WEIGHTS, Model, load, refuse_file
 from semilla.reporting.run_data import RunData, read_run
 
@@ -49,6 +49,8 @@ class Exported:
         width = max(map(len, self.sizes))
         rows = [f"  {name:<{width}}  {_bytes(size):>9}" for name, size in self.sizes.items()]
         checked = [self.agreement.sentence()] if self.agreement else []
+        if self.agreement and self.agreement.samples == RANDOM:
+            checked[0] += "; --samples PATH compares them on inputs of yours"
         license_line = f"choose a license for your model in the first lines of {README}; it says 'other'"
         return [str(self.folder), *rows, *checked, license_line]
 

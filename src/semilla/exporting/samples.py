@@ -21,6 +21,8 @@ from semilla.text import clean
 
 COUNT = 64
 """Inputs in a comparison."""
+RANDOM = "random inputs, as the run's data are not at hand"
+"""What inputs are called that no data gave."""
 
 
 def find_samples(model: Model, source: Any, given: str | Path | None = None) -> tuple[npt.NDArray[Any], str]:
@@ -44,7 +46,7 @@ def find_samples(model: Model, source: Any, given: str | Path | None = None) -> 
             return arrange(inputs, wanted), f"{part} examples"
         except (SemillaError, OSError, TypeError):  # moved, changed, or described by another version
             pass
-    return _random(wanted), "random inputs, as the run's data are not at hand"
+    return _random(wanted), RANDOM
 
 
 def _given(path: str, model: Model) -> npt.NDArray[Any]:

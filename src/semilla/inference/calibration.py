@@ -106,7 +106,8 @@ def acceptance(confidence: npt.ArrayLike, right: npt.ArrayLike) -> list[list[flo
     """For each of `SHARES`, the threshold that accepts so many: ``[threshold, accepted, right]``, falling in number.
 
     The thresholds depend on confidences alone, so that the right ones among the accepted are plain coin tosses. They
-    are rounded up to float32, as confidences are written.
+    are rounded to the nearest float32, as are the confidences that `semilla predict` compares with them and those
+    counted here: rounded up, they would turn away the very example that each is the confidence of.
     """
     order = np.sort(np.asarray(confidence, np.float64))[::-1]
     rows: list[list[float]] = []

@@ -6,13 +6,10 @@ import multiprocessing
 import os
 import signal
 import stat
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +18,7 @@ import numpy.typing as npt
 from semilla.data.images import MAX_BYTES, MAX_PIXELS, Form, Unreadable, quiet, read_picture
 from semilla.errors import ResourceError
 from semilla.text import clean
+from semilla.workers import without_main
 
 
 class Decoded(NamedTuple):
@@ -68,7 +66,7 @@ class Decoders:
 
     def __enter__(self) -> Decoders:
         context = multiprocessing.get_context("spawn")  # a fork would copy the locks of the threads
-        with _without_main():
+        with without_main():
             for _ in range(self._count):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, self._form, self._max_pixels), daemon=True)
@@ -119,17 +117,6 @@ def _serve(connection: Connection, form: Form, max_pixels: int) -> None:
             connection.send_bytes(decoded.pixels.data.cast("B"))
     except (EOFError, OSError):
         return
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep new processes from importing the caller's script: they need nothing of it, and it may start work itself."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _read(name: str) -> bytes:

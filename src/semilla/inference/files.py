@@ -8,6 +8,7 @@ resumed and shared runs write the same bytes as one that was left alone (see `se
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -18,11 +19,11 @@ from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from semilla.data.images import MAX_PIXELS
+from semilla.data.progress import Bar
 from semilla.errors import DataError, Interrupted, StateError, UsageError
-from semilla.inference import calibration
+from semilla.inference import calibration, listing
 from semilla.inference.decode import Decoders
 from semilla.inference.forward import Answer, block_rows, in_order
 from semilla.inference.listing import Block, arguments, blocks, files_below, share, table_blocks
@@ -117,7 +118,7 @@ def predict(
         max_pixels: the largest picture that is opened.
         device: ``cpu``, ``cuda`` or ``mps``; None takes the fastest.
         workers: decoding processes; 0 decodes in this one; None takes one for two cores.
-        progress: a stream for the progress bar; None shows none.
+        progress: a stream for the progress; None shows none. With one, names and rows are counted beforehand.
         say: called with each line that the user should know, such as ``print``.
 
     Raises:
@@ -207,6 +208,7 @@ class _Job:
             self.say(line)
 
         done.threshold = self._threshold(say)
+        total = self._total(inputs)
         listed = self._blocks(inputs, say)
         first = next(listed, None)
         if first is None:
@@ -218,8 +220,8 @@ class _Job:
             outputs = self._outputs(stack, done)
             whole = _continued(outputs, self.size)
             begin = max(0, whole - 1) // self.size * self.size  # the last block there is computed again, to compare
-            bar = tqdm(unit=" files", file=self.progress, disable=self.progress is None, initial=begin, mininterval=0.5)
-            stack.enter_context(bar)
+            unit = "rows" if self._of_tables else "files"
+            bar = stack.enter_context(Bar("predicting", total, unit, self.progress, done=begin, delay=1, keep=True))
             rows = stack.enter_context(self._predicted(islice(mine, begin // self.size, None), done.threshold, small))
             for some in rows:
                 for output in outputs:
@@ -230,7 +232,7 @@ class _Job:
                 if stop.signal is not None:
                     raise Interrupted(stop.signal, saved=self.wanted.path is not None)
             if begin < whole:
-                message = f"the output has {whole:,} rows, but there are only {begin:,} files"
+                message = f"there are more rows in the output than files now: {whole:,} and {begin:,}"
                 raise StateError("C031", message, "give the files it was begun with, or --overwrite it")
             for output in outputs:
                 output.finish()
@@ -249,16 +251,24 @@ class _Job:
             why = (
                 f"{fitted['n']} labels of its {fitted['fitted_on']} part do not show it" if fitted else "too few labels"
             )
-            say(f"warn[D063]: nothing is accepted: {goal} cannot be promised for this model ({why})")
+            best = _most_promised(fitted)
+            say(f"warn[D063]: nothing is accepted: {goal} cannot be promised for this model ({why}){best}")
         elif fitted["fitted_on"] == "test":
             say(f"accepted from a confidence of {least:.4g} on: {goal}, by the labels of the test part")
         else:
             say(f"accepted from a confidence of {least:.4g} on: {goal}")
         return least
 
+    def _total(self, inputs: Any) -> int | None:
+        """How many examples there are in this share, where somebody wants to see it and it can be known."""
+        if self.progress is None:
+            return None
+        found = listing.count(inputs, self._of_tables, self.follow_links)
+        return None if found is None else listing.share_of(found, self.size, self.place, self.parts)
+
     def _blocks(self, inputs: Any, say: Callable[[str], object]) -> Iterator[Block]:
         names, wanted = arguments(inputs), self.model.card["inputs"]
-        if wanted["kind"] == "vectors":
+        if self._of_tables:
             return table_blocks(names, wanted.get("reading", {}), self.size, say)
         return blocks(files_below(names, self.follow_links, say), self.size)
 
@@ -285,7 +295,11 @@ class _Job:
 
     @property
     def _type(self) -> type[np.generic]:
-        return np.uint8 if self.model.card["inputs"]["kind"] == "images" else np.float32
+        return np.float32 if self._of_tables else np.uint8
+
+    @property
+    def _of_tables(self) -> bool:
+        return bool(self.model.card["inputs"]["kind"] == "vectors")
 
     @contextmanager
     def _predicted(self, mine: Iterable[Block], least: float | None, small: bool) -> Iterator[Iterable[Rows]]:
@@ -307,7 +321,7 @@ class _Job:
     def _decoded(
         self, stack: ExitStack, mine: Iterable[Block], count: int
     ) -> Iterator[tuple[list[str], tuple[npt.NDArray[Any], dict[int, str]]]]:
-        if self.model.card["inputs"]["kind"] == "vectors":
+        if self._of_tables:
             for block in mine:
                 assert block.features is not None
                 yield block.names, (block.features, {})
@@ -326,6 +340,18 @@ class _Job:
         name, reason = done.bad[0]
         message = f"{done.bad_count:,} of {done.count:,} files could not be read; first: {clean(name)} ({reason})"
         raise DataError("D014", message, "they have rows with an error; --on-bad-file=skip takes that as success")
+
+
+def _most_promised(fitted: dict[str, Any]) -> str:
+    """The highest precision that can be promised, down to a tenth of a percent, and for how many; "" for none."""
+    table = fitted.get("acceptance", ())
+    tenths = bisect_left(range(1, 1000), True, key=lambda tenth: calibration.threshold(table, tenth / 1000) is None)
+    if not table or not tenths:
+        return ""
+    least = calibration.threshold(table, tenths / 1000)
+    accepted = next(row[1] for row in table if row[0] == least)
+    share = f"{100 * accepted / fitted['n']:.0f} % of the examples"
+    return f"; the highest that can is {tenths / 10:g} %, for {share}: --precision {tenths / 1000:g}"
 
 
 def _continued(outputs: list[Output], size: int) -> int:

@@ -6,18 +6,20 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from semilla.data.table_files import PARQUET, open_table
 from semilla.data.tables import read_features
 from semilla.data.walk import kind_of, list_pictures
-from semilla.errors import DataError, StateError, UsageError
+from semilla.errors import DataError, SemillaError, StateError, UsageError
 from semilla.text import clean
 
-_CHUNK = 65_536
+_CHUNK, _ROWS = 65_536, 1024  # of a list read at a time: bytes; of a table counted: rows
 
 
 class Block(NamedTuple):
@@ -57,6 +59,27 @@ def files_below(names: Iterable[str], follow_links: bool, say: Callable[[str], o
             continue
         for root, below in list_pictures([name], follow_links, say):
             yield os.path.join(root, below)
+
+
+def count(inputs: Any, tables: bool, follow_links: bool) -> int | None:
+    """How many files, or rows of tables, some inputs stand for; nothing is held, and of pictures only names are read.
+
+    Returns:
+        None where that cannot be known beforehand: of names on standard input, of an iterator, of what cannot be read.
+    """
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    if not isinstance(given, list | tuple) or "-" in map(os.fspath, given):
+        return None
+    with suppress(SemillaError, OSError, ValueError, ImportError):  # told where it is met
+        names = arguments(given)
+        return sum(map(_rows, names)) if tables else sum(1 for _ in files_below(names, follow_links, lambda line: None))
+    return None
+
+
+def share_of(total: int, size: int, place: int, parts: int) -> int:
+    """How many examples are in the blocks of one share."""
+    whole, rest = divmod(total, size)
+    return len(range(place, whole, parts)) * size + (rest if whole % parts == place else 0)
 
 
 def blocks(names: Iterable[str], size: int) -> Iterator[Block]:
@@ -107,6 +130,15 @@ def share(shard: str | tuple[int, int] | None) -> tuple[int, int]:
     if not 0 <= place < parts:
         raise UsageError("U032", f"{shard!r} is no share", "write i/n with i from 0 to n − 1, such as 0/4")
     return place, parts
+
+
+def _rows(table: str) -> int:
+    """Rows of a table; a Parquet file says it, in text they are counted."""
+    if not table.lower().endswith(PARQUET):
+        return sum(chunk.rows for chunk in open_table(table).chunks(_ROWS))
+    from pyarrow import parquet
+
+    return int(parquet.read_metadata(table).num_rows)
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:

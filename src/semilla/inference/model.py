@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,6 +31,8 @@ from semilla.training.batches import Views
 
 WEIGHTS, CARD, RUN = "model.safetensors", "model.json", "run.json"
 FORMAT = 1
+
+_SHOWN = 12
 
 Inputs: TypeAlias = npt.NDArray[Any] | Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
 """Arrays, or names of picture files."""
@@ -219,11 +222,12 @@ def read_run(run: Path) -> dict[str, Any]:
     """What ``run.json`` says; nothing where there is none.
 
     Raises:
-        StateError: C012, a newer version made it; C005, it is damaged.
+        StateError: C012, a newer version made it; C005, it is damaged; C023, there is no such folder, or it holds runs.
         SafetyError: S020, ``run`` is a file.
     """
     refuse_file(run)
     if not (run / RUN).is_file():
+        _refuse_other_folder(run)
         return {}
     described: dict[str, Any] = files.read_json(run / RUN)
     if described.get("format", 1) != FORMAT:
@@ -243,8 +247,48 @@ def refuse_file(run: Path) -> None:
         raise SafetyError("S020", message, "name the folder that semilla train made: safetensors and JSON are read")
 
 
+def _refuse_other_folder(run: Path) -> None:
+    """Refuse what is no folder, naming the nearest run beside it, and a folder that holds runs, naming them.
+
+    Raises:
+        StateError: C023.
+    """
+    if not run.is_dir():
+        beside = _runs_in(run.parent)
+        near = get_close_matches(run.name, beside, n=1, cutoff=0.5)
+        fix = f"runs in {str(run.parent)!r}: {_listed(beside)}" if beside else "name a folder that semilla train made"
+        if near:
+            fix = f"did you mean {str(run.with_name(near[0]))!r}?"
+        raise StateError("C023", f"there is no folder {str(run)!r}", fix)
+    runs = [] if _is_run(run) else _runs_in(run)
+    if runs:
+        message = f"{str(run)!r} is no run; it holds {'one' if len(runs) == 1 else len(runs)}: {_listed(runs)}"
+        raise StateError("C023", message, f"name one, as in {str(run / runs[0])!r}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def _runs_in(folder: Path) -> list[str]:
+    try:
+        return sorted(place.name for place in folder.iterdir() if _is_run(place))
+    except OSError:
+        return []
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether training made it, finished or not, or export did."""
+    return any((folder / name).exists() for name in (RUN, CARD, "fits"))
+
+
 def find_fit(run: Path, fit: str | None = None) -> Path:
-    """The folder of a run's fit that has a model: the one named, or the only one, or the one the run stands for."""
+    """The folder of a run's fit that has a model: the one named, or the only one, or the one the run stands for.
+
+    Raises:
+        StateError: C023, there is none, or no such folder; C024, there are several.
+        SafetyError: S020, ``run`` is a file.
+    """
     refuse_file(run)
     if (run / CARD).is_file():
         return run
@@ -257,11 +301,10 @@ def find_fit(run: Path, fit: str | None = None) -> Path:
     if len(fits) == 1:
         return fits[0]
     if not fits:
+        _refuse_other_folder(run)
         raise StateError("C023", f"no finished model in {str(run)!r}", "train first, or resume the run with --resume")
     shipped = read_run(run).get("shipped")
     if shipped in names:
         return fits[names.index(shipped)]
-    listed = ", ".join(names[:12])
-    raise StateError(
-        "C024", f"{str(run)!r} holds {len(fits)} models: {listed}", f"name one, as in {run / 'fits' / fits[0].name}"
-    )
+    message = f"{str(run)!r} holds {len(fits)} models: {_listed(names)}"
+    raise StateError("C024", message, f"name one, as in {run / 'fits' / fits[0].name}")

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from semilla.evidence.intervals import Interval, wilson
 from semilla.inference.calibration import BINS, bins_of, calibration_error
 from semilla.reporting.figures import COOL, GROUND, INK, OTHER, OWN, WARM, Chart, draw, label, percent
+from semilla.reporting.page import minus
 from semilla.reporting.run_data import FitData, FloatArray, IntArray
 
 WIDE = 4.6
@@ -36,8 +37,8 @@ def difference_chart(verdict: dict[str, Any]) -> Chart | None:
         axes.axvline(0, color=INK, linewidth=1)
         axes.plot([low, high], [0, 0], color=colour, linewidth=5, solid_capstyle="round", alpha=0.45)
         axes.plot([mean], [0], "o", color=colour, markersize=9)
-        axes.annotate(f"{mean:+.1f}", (mean, 0), (0, 9), textcoords="offset points", ha="center", color=INK)
-        axes.xaxis.set_major_formatter(lambda value, place: f"{value:+g}" if value else "0")
+        axes.annotate(minus(f"{mean:+.1f}"), (mean, 0), (0, 9), textcoords="offset points", ha="center", color=INK)
+        axes.xaxis.set_major_formatter(lambda value, place: minus(f"{value:+g}") if value else "0")
         axes.set(xlim=(-reach, reach), ylim=(-0.6, 1.1), yticks=[], xlabel="difference in points of accuracy")
         axes.spines["left"].set_visible(False)
         for side, words in ((0.0, "← worse than labels alone"), (1.0, "better than labels alone →")):
@@ -48,7 +49,7 @@ def difference_chart(verdict: dict[str, Any]) -> Chart | None:
         (WIDE, 1.25),
         paint,
         caption="The difference in accuracy and its 95 % interval. Only an interval that leaves out zero decides.",
-        alt=f"Difference in accuracy {mean:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}.",
+        alt=minus(f"Difference in accuracy {mean:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}."),
         header=("estimate", "points"),
         rows=[("difference", mean), ("low", low), ("high", high)],
     )
@@ -67,8 +68,8 @@ def learning_chart(fits: Sequence[FitData]) -> Chart | None:
             steps, scores = zip(*curve, strict=True)
             axes.plot(steps, scores, linewidth=1.9, marker="o", markersize=2.8, label=label(fit.method, 24), **style)
         axes.set(xlabel="step", ylabel=f"accuracy on the {curves[0][0].held_out} part")
-        later = [score for _, curve in curves for _, score in curve[len(curve) // 4 :]]
-        axes.set_ylim(max(0.0, min(later) - 0.05), min(1.0, max(later) + 0.05) + 0.005)
+        reached = [score for _, curve in curves for _, score in curve]
+        axes.set_ylim(max(-0.01, min(reached) - 0.05), min(1.01, max(reached) + 0.05))  # no point is cut away
         axes.yaxis.set_major_formatter(_PERCENT)
         axes.grid(axis="y")
         axes.legend(*(list(reversed(found)) for found in axes.get_legend_handles_labels()), loc="lower right")
@@ -106,7 +107,7 @@ def pseudo_label_chart(fit: FitData) -> Chart | None:
     def paint(axes: Axes) -> None:
         for name, curve in curves.items():
             axes.plot(*zip(*curve, strict=True), linewidth=1.8, label=name, **look[name])
-        axes.set(xlabel="step", ylim=(0, 1.03), yticks=np.linspace(0, 1, 6))
+        axes.set(xlabel="step", ylabel="share of the examples", ylim=(-0.01, 1.03), yticks=np.linspace(0, 1, 6))
         axes.yaxis.set_major_formatter(_PERCENT)
         axes.grid(axis="y")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)

@@ -40,8 +40,8 @@ def accuracy_figure(outcomes: Sequence[Outcome], path: Path, title: str, baselin
         axis.legend(loc="lower right", fontsize=8, frameon=False)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    lowest = min(score for outcome in outcomes for _, score in outcome.curve[len(outcome.curve) // 4 :])
-    axes[0].set_ylim(max(0.0, 100 * lowest - 5), 100.5)
+    lowest = min(score for outcome in outcomes for _, score in outcome.curve)
+    axes[0].set_ylim(max(-1.0, 100 * lowest - 5), 101.0)  # no point is cut away
     figure.supxlabel("step", fontsize=9)
     figure.supylabel("test accuracy (%)", fontsize=9)
     figure.suptitle(title, fontsize=11)

@@ -2,13 +2,15 @@
 
 A page is a template in ``templates/`` that begins with ``{% extends "base.html" %}`` and fills the blocks ``title``,
 ``lead`` and ``content``; the comment at the top of ``base.html`` lists the classes to build with. Pictures go in as
-data URIs, from `thumbnail` or `image`.
+data URIs, from `thumbnail` or `image`. Two filters help with text: ``| minus`` for a sentence with numbers, and
+``| shortened`` for the name of a file beneath a picture.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,11 @@ from PIL import Image
 from semilla import __version__
 from semilla.text import clean
 
+SHORT = 15
+"""Characters of a file's name that fit beneath a small picture."""
+
 _KINDS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg"}
+_NEGATIVE = re.compile(r"(?<![\w.+-])-(?=\.?\d)")
 
 
 def render(template: str, **values: Any) -> str:
@@ -71,6 +77,20 @@ def image(data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def minus(text: str) -> str:
+    """A sentence with a real minus sign before each negative number; ``fixmatch-0`` and ``--seed`` stay."""
+    return _NEGATIVE.sub("−", text)
+
+
+def shortened(name: str, longest: int = SHORT) -> str:
+    """A name on one short line: cleaned, and cut in the middle, for its end tells more than its folder."""
+    shown = clean(name)
+    if len(shown) <= longest:
+        return shown
+    start = (longest - 1) // 3
+    return f"{shown[:start]}…{shown[start + 1 - longest :]}"
+
+
 def _encode(shown: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     shown.save(buffer, kind, **options)
@@ -79,7 +99,7 @@ def _encode(shown: Image.Image, kind: str, **options: Any) -> bytes:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -87,6 +107,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
+    environment.filters |= {"minus": minus, "shortened": shortened}
+    return environment
 
 
 def _printable(value: Any) -> Any:

@@ -31,9 +31,12 @@ def private_command(command: Any) -> str:
     words = []
     for word in map(str, command or ()):
         path = _WORD.fullmatch(word)
-        last = re.split(r"[\\/]", path[2].rstrip("\\/"))[-1] if path else ""
-        words.append(f"{path[1]}…/{shlex.quote(last)}" if path else shlex.quote(word))
+        words.append(f"{path[1]}…/{shlex.quote(_last(path[2]))}" if path else shlex.quote(word))
     return " ".join(words)
+
+
+def _last(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
 def provenance(run: RunData) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def provenance(run: RunData) -> dict[str, Any]:
     data, calibration = described.get("data", {}), fit.card.get("calibration")
     facts = [
         ("Command", private_command(run.summary.get("command"))),
-        ("Data", private(str(data.get("name", "")))),
+        ("Data", _data_name(fit.described.get("source"), str(data.get("name", "")))),
         ("Data fingerprint", data.get("fingerprint", "")),
         ("Manifest SHA-256", _sha256(run.folder / "manifest.jsonl")),
         ("Weights SHA-256", fit.card.get("weights_sha256", "")),
@@ -60,6 +63,14 @@ def provenance(run: RunData) -> dict[str, Any]:
     reasons = fit.described.get("reasons", {})
     rows = [(name, private(_plain(value)), private(str(reasons.get(name, "")))) for name, value in settings.items()]
     return {"facts": [(name, str(value)) for name, value in facts if value not in (None, "")], "settings": rows}
+
+
+def _data_name(source: Any, name: str) -> str:
+    """The data as the user named them, of an absolute path the last name; data in memory by their own name."""
+    given = source.get("data") if isinstance(source, dict) else source
+    if not isinstance(given, str):
+        return private(name)
+    return f"…/{_last(given)}" if _WORD.fullmatch(given) else given
 
 
 def _fitted(calibration: dict[str, Any]) -> str:

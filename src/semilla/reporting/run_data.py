@@ -116,6 +116,7 @@ class RunData:
         own: the semi-supervised fit that was compared, or None.
         baseline: the supervised fit it was compared with, or None.
         manifest: every example's path, or None.
+        unfinished: the names of the fits that were begun and have no result.
     """
 
     folder: Path
@@ -124,6 +125,7 @@ class RunData:
     own: FitData | None
     baseline: FitData | None
     manifest: Manifest | None
+    unfinished: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> dict[str, Any] | None:
@@ -158,13 +160,14 @@ def read_run(run: Path, fit: str | None = None) -> RunData:
     seed = (own or model.name).rsplit("-", 1)[-1]
     baseline = _named(verdict.get("baseline"), names) or _named(f"{BASELINE}-{seed}", names)
     manifest = run / "manifest.jsonl"
+    begun = sorted(path.parent for path in (run / "fits").glob("*/fit.json"))
+    unfinished = tuple(folder.name for folder in begun if not (folder / "result.json").exists())
 
     def other(name: str | None) -> FitData | None:
         return None if name is None else model if name == model.name else read_fit(run / "fits" / name)
 
-    return RunData(
-        run, summary, model, other(own), other(baseline), Manifest.read(manifest) if manifest.exists() else None
-    )
+    rows = Manifest.read(manifest) if manifest.exists() else None
+    return RunData(run, summary, model, other(own), other(baseline), rows, unfinished)
 
 
 def read_fit(folder: Path) -> FitData:

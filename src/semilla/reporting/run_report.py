@@ -6,6 +6,8 @@ The file needs nothing but itself; beside it every figure lies as PNG, SVG and C
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ from semilla.inference.calibration import cross_fitted
 from semilla.reporting import charts, gallery
 from semilla.reporting.class_scores import ClassRow, class_rows, confusion_matrix
 from semilla.reporting.figures import Chart, table
-from semilla.reporting.page import render
+from semilla.reporting.page import SHORT, render
 from semilla.reporting.provenance import private, provenance
-from semilla.reporting.run_data import FitData, IntArray, Part, RunData, read_run
+from semilla.reporting.run_data import BASELINE, FitData, IntArray, Part, RunData, read_run
 from semilla.reporting.verdict import verdict_words
 
 _CODED = re.compile(r"warn\[(\w+)\]: (.*)", re.DOTALL)
@@ -30,33 +32,46 @@ FOLDED = 30
 """Classes up to which the tables of classes stand open."""
 
 
-def report(run: str | Path, fit: str | None = None, pictures: bool = True) -> Path:
+def report(
+    run: str | Path,
+    fit: str | None = None,
+    pictures: bool = True,
+    data: Any = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Path:
     """Write ``report.html`` and ``figures/`` into a run's folder.
 
     Args:
         run: the run's folder.
         fit: the fit the report is to be about; None takes the one that is shipped, or the only one.
         pictures: whether examples of the data are shown.
+        data: where the run's data lie now, if not where they were in training.
+        say: called with each line that the user should know, such as ``print``.
 
     Returns:
         The path of the page.
 
     Raises:
-        StateError: no finished model, several to choose from, or a damaged file.
+        StateError: no finished model, several to choose from, or a damaged file; C026, ``data`` are not those of the
+            run.
+        SemillaError: ``data`` cannot be read.
         ResourceError: R001, the disk is full.
     """
-    data = read_run(Path(run), fit)
-    shown = figures_of(data)
-    page = render("report.html", **page_values(data, shown, pictures))
-    folder = data.folder / FIGURES
-    with files.resource_errors("cannot write the report", data.folder, len(page)):
+    read = read_run(Path(run), fit)
+    if read.unfinished:
+        what = f"{' and '.join(read.unfinished)} begun and not finished, so the report goes without"
+        say(f"warn[C023]: {what}; semilla train … --out {shlex.quote(str(run))} --resume goes on")
+    shown = figures_of(read)
+    page = render("report.html", **page_values(read, shown, pictures, data, say))
+    folder = read.folder / FIGURES
+    with files.resource_errors("cannot write the report", read.folder, len(page)):
         files.make_folder(folder.absolute())
     for chart in shown.values():
         chart.save(folder)
-    if rows := _scored_classes(data.model):
+    if rows := _scored_classes(read.model):
         files.write_atomic(folder / "classes.csv", table(ClassRow.HEADER, [row.cells() for row in rows]))
-    files.write_atomic(data.folder / REPORT, page.encode())
-    return data.folder / REPORT
+    files.write_atomic(read.folder / REPORT, page.encode())
+    return read.folder / REPORT
 
 
 def figures_of(run: RunData) -> dict[str, Chart]:
@@ -74,7 +89,9 @@ def figures_of(run: RunData) -> dict[str, Chart]:
     return {chart.name: chart for chart in made if chart is not None}
 
 
-def page_values(run: RunData, shown: dict[str, Chart], pictures: bool) -> dict[str, Any]:
+def page_values(
+    run: RunData, shown: dict[str, Chart], pictures: bool, source: Any, say: Callable[[str], object]
+) -> dict[str, Any]:
     """All that the template prints."""
     fit = run.model
     data = fit.described.get("fit", {}).get("data", {})
@@ -83,6 +100,8 @@ def page_values(run: RunData, shown: dict[str, Chart], pictures: bool) -> dict[s
         "name": private(str(data.get("name", run.folder.name))),
         "fit": fit.name,
         "method": fit.method,
+        "alone": fit.method == BASELINE,
+        "unfinished": run.unfinished,
         "sizes": {
             "labeled": data.get("labeled", 0),
             "unlabeled": data.get("unlabeled", 0),
@@ -94,10 +113,11 @@ def page_values(run: RunData, shown: dict[str, Chart], pictures: bool) -> dict[s
         "tuned_on": (fit.card.get("calibration") or {}).get("fitted_on"),
         "rows": _scored_classes(fit),
         "confused": _confused(fit),
+        "short": SHORT,
         "folded": len(fit.classes) > FOLDED,
         "pool": _pool(fit),
         "notes": _notes(run),
-        **_galleries(run, pictures),
+        **_galleries(run, pictures, source, say),
         **provenance(run),
     }
 
@@ -208,10 +228,10 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
     return said
 
 
-def _galleries(run: RunData, wanted: bool) -> dict[str, Any]:
-    """Errors and doubts by name, and with pictures where the data can be read again."""
+def _galleries(run: RunData, wanted: bool, source: Any, say: Callable[[str], object]) -> dict[str, Any]:
+    """Errors and doubts by name, and with pictures or values where the data can be read again."""
     fit, scored = run.model, _scored_part(run.model)
-    dataset, why = gallery.load_again(run) if wanted and fit.parts else (None, "")
+    dataset, why = gallery.load_again(run, source, say) if wanted and fit.parts else (None, "")
     values: dict[str, Any] = {"errors": [], "doubts": [], "no_pictures": why}
     values |= {"pairs": [], "view_names": [], "view_rows": [], "view_used": []}
     if scored is not None:
@@ -219,16 +239,19 @@ def _galleries(run: RunData, wanted: bool) -> dict[str, Any]:
         sure = part.probabilities(fit.temperature)
         values["errors"] = gallery.hardest(run, dataset, name, sure, wrong_only=True)
         values["doubts"] = gallery.hardest(run, dataset, name, sure, wrong_only=False)
-    if dataset is not None:
+    if dataset is not None and dataset.kind == "images":
         values |= _more_pictures(run, dataset, scored and scored[0])
     return values
 
 
 def _more_pictures(run: RunData, dataset: Dataset, part: str | None) -> dict[str, Any]:
-    names, rows = gallery.view_rows(run, dataset) if "labeled" in run.model.parts else ([], [])
+    fits = {fit.name: fit for fit in (run.own or run.model, run.baseline) if fit is not None}
+    used = [(fit.method, views) for fit in fits.values() if (views := gallery.views_in_use(fit))]
+    wanted = list(dict.fromkeys(name for _, views in used for name in views))
+    names, rows = gallery.view_rows(run, dataset, wanted) if used and "labeled" in run.model.parts else ([], [])
     return {
         "pairs": gallery.look_alikes(run, dataset, part) if part else [],
         "view_names": names,
         "view_rows": rows,
-        "view_used": gallery.views_in_use(run.own or run.model),
+        "view_used": used,
     }

@@ -4,71 +4,64 @@ from __future__ import annotations
 
 from typing import Any
 
-from semilla.evidence.intervals import NEEDED_CAP, wilson
+from semilla.evidence.intervals import wilson
+from semilla.evidence.verdict import SCOPE, Verdict, chosen_by_test
 from semilla.reporting.figures import percent
+from semilla.reporting.page import minus
 from semilla.reporting.provenance import private
 from semilla.reporting.run_data import BASELINE, RunData
 
 HEADLINES = {
-    "helped": ("good", "The unlabeled data helped."),
-    "hurt": ("bad", "The unlabeled data hurt."),
+    "helped": ("good", "The unlabeled data helped in this run."),
+    "hurt": ("bad", "The unlabeled data hurt in this run."),
     "cannot tell": ("warn", "Cannot tell with this many labels."),
 }
 
 
 def verdict_words(run: RunData) -> dict[str, Any]:
-    """What the page says first: ``tone``, ``headline``, ``sentences`` and ``tiles`` of (number, words)."""
+    """What the page says first: ``tone``, ``headline``, ``sentences`` and ``tiles`` of (number, words).
+
+    Raises:
+        StateError: C005, ``run.json`` holds a verdict that is none.
+    """
     if run.verdict is None:
         return _no_comparison(run)
-    verdict = run.verdict
-    tone, headline = HEADLINES[verdict["word"]]
-    level = f"{100 * verdict.get('level', 0.95):g}\u00a0%"
-    own, base = verdict["accuracy"], verdict["baseline_accuracy"]
-    mean, low, high = (100 * value for value in verdict["difference"])
+    verdict = Verdict.from_plain(run.verdict)
+    tone, headline = HEADLINES[verdict.word]
+    level = f"{100 * verdict.level:g}\u00a0%"
+    own, base = verdict.accuracy, verdict.baseline_accuracy
+    mean, low, high = (minus(f"{100 * value:+.1f}") for value in verdict.difference)
     sentences = [
-        f"On {verdict['n']:,} labeled test examples kept out of training, {_method(verdict['method'])} is right in "
-        f"{percent(own[0])} of cases. The same network with the same number of steps, trained on the labels alone, "
-        f"is right in {percent(base[0])}. The difference is {mean:+.1f} points, with a {level} interval from "
-        f"{low:+.1f} to {high:+.1f}.",
-        _meaning(verdict["word"], level),
+        f"On {verdict.n:,} labeled test examples kept out of training, {_method(verdict.method)} is right in "
+        f"{percent(own.mean)} of cases. The same network with the same number of steps, trained on the labels alone, "
+        f"is right in {percent(base.mean)}. The difference is {mean} points, with a {level} interval from "
+        f"{low} to {high}.",
+        _meaning(verdict),
     ]
-    if verdict["word"] == "cannot tell":
-        sentences.append(_needed(verdict))
     if any(str(note).startswith("warn[D030]") for note in run.model.described.get("notes", [])):
         sentences.append("Some test examples were also trained on, so all these numbers are too good.")
     tiles = [
-        (f"{mean:+.1f}", f"points; {level} interval {low:+.1f} to {high:+.1f}"),
-        (f"{percent(own[0])}", f"with unlabeled data; {percent(own[1])} to {percent(own[2])}"),
-        (f"{percent(base[0])}", f"labels alone; {percent(base[1])} to {percent(base[2])}"),
+        (mean, f"points; {level} interval {low} to {high}"),
+        (f"{percent(own.mean)}", f"with unlabeled data; {percent(own.low)} to {percent(own.high)}"),
+        (f"{percent(base.mean)}", f"labels alone; {percent(base.low)} to {percent(base.high)}"),
     ]
     return {
         "tone": tone,
-        "headline": headline,
+        "headline": "Cannot tell." if verdict.idle else headline,
         "sentences": [*sentences, *_shipped(run)],
         "tiles": tiles,
-        "limit": "The interval covers chance in the choice of the test examples. What another choice of the labeled "
-        "examples would have given, only other runs can tell: vary --seed.",
+        "limit": "The interval covers chance in the choice of the test examples. Chance in the choice of the labeled "
+        "examples, in the initial weights and in the order of training is covered by the interval of semilla compare, "
+        "which repeats the fits.",
     }
 
 
-def _meaning(word: str, level: str) -> str:
-    if word == "cannot tell":
-        return "The interval includes zero: what is seen may be chance, in either direction."
-    side = "above" if word == "helped" else "below"
-    return f"The whole interval lies {side} zero, so chance in the choice of test examples does not explain it."
-
-
-def _needed(verdict: dict[str, Any]) -> str:
-    needed = verdict.get("needed")
-    if needed is not None and needed >= NEEDED_CAP:
-        return "The difference is so small that no affordable number of test labels would settle it."
-    if needed is None:
-        return "Both models are right equally often here, so no number of test labels would settle it."
-    wanted = max(needed, verdict["n"] + 1)
-    return (
-        f"If the difference is as large as it looks, about {wanted:,} labeled test examples instead of "
-        f"{verdict['n']:,} would settle it."
-    )
+def _meaning(verdict: Verdict) -> str:
+    if verdict.word == "cannot tell":
+        chance = "" if verdict.idle else "The interval includes zero: what is seen may be chance, in either direction. "
+        return f"{chance}{verdict.open_question().capitalize()}."
+    side = "above" if verdict.word == "helped" else "below"
+    return f"The whole interval lies {side} zero, so chance in the choice of test examples does not explain it. {SCOPE}"
 
 
 def _shipped(run: RunData) -> list[str]:
@@ -77,6 +70,8 @@ def _shipped(run: RunData) -> list[str]:
     if shipped:
         reason = f", because {private(str(why)).rstrip('.')}" if why else ""
         sentences.append(f"The model to use is {shipped}{reason}.")
+    if chosen_by_test(run.summary, run.model.name, run.model.parts):
+        sentences.append("As these test labels chose it, its accuracy on them is a little too good.")
     if shipped and run.model.name != shipped and run.model.method != shipped:
         sentences.append(f"This report was asked to show {run.model.name} instead.")
     return sentences
@@ -124,7 +119,9 @@ def _no_comparison(run: RunData) -> dict[str, Any]:
 
 def _size_tiles(run: RunData) -> list[tuple[str, str]]:
     data = run.model.described.get("fit", {}).get("data", {})
-    named = (("labeled", "labeled examples"), ("unlabeled", "unlabeled examples"))
+    named = [("labeled", "labeled examples"), ("unlabeled", "unlabeled examples")]
+    if run.model.method == BASELINE:  # it saw none of them
+        named.pop()
     return [(f"{data[key]:,}", words) for key, words in named if key in data]
 
 

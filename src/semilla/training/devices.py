@@ -1,11 +1,13 @@
-"""Device and precision: chosen automatically, overridable, said with a reason."""
+"""Device and precision, chosen with a reason; threads and generators that a fit uses and gives back."""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from semilla.errors import UsageError
@@ -28,15 +30,12 @@ def choose_device(wanted: str | None) -> tuple[str, str]:
 
 
 def choose_precision(wanted: str | None, device: str) -> tuple[str, str]:
-    """``fp32`` or ``bf16`` and why.
-
-    On a CPU the choice is fp32: bf16 pays only on processors with bf16 arithmetic and networks of some size.
-    """
+    """``fp32`` or ``bf16`` and why, where nothing is measured (`semilla.training.probe`)."""
     if wanted is not None:
         return wanted, "as asked"
     if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16", "the GPU computes in bf16"
-    return "fp32", "safe everywhere; --precision bf16 where the processor has it"
+    return "fp32", "safe everywhere, and bf16 pays on networks of some size only"
 
 
 def available_cores() -> int:
@@ -56,3 +55,15 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def own_generators(device: str | None = None) -> Iterator[None]:
+    """Give the caller's global generators back as they were: the CPU's and those of the device in use."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([torch.cuda.current_device()] if device == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

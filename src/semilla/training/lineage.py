@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -77,6 +79,18 @@ def check_same(
         lines = "".join(f"\n  {different[key]}" for key in sorted(refused)[:_SHOWN])
         raise StateError("C003", f"the run to resume was started otherwise:{lines}", _fix(refused))
     return list(different.values())
+
+
+def identity(described: Mapping[str, Any], changed: Iterable[Iterable[str]]) -> str:
+    """What the weights descend from, as 16 hexadecimal digits: another one once a resumed run was allowed a change.
+
+    Args:
+        described: what decided the result, as `semilla.fitting.Fit.describe` tells it.
+        changed: the differences that each resumption was allowed.
+    """
+    decisive = {key: value for key, value in _flat(described).items() if _name(key) not in FREE}
+    told = json.dumps([decisive, [list(each) for each in changed]], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _fix(refused: set[str]) -> str:

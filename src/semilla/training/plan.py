@@ -17,6 +17,7 @@ from semilla.networks import MLP, SmallCNN, WideResNet
 from semilla.networks import weights as weight_files
 from semilla.networks.timm_backbone import TimmBackbone, download, pretraining
 from semilla.networks.weights import HUB, Weights
+from semilla.training import devices, probe
 from semilla.training.devices import available_cores, choose_device, choose_precision
 
 RATES = {"sgd": 0.03, "adamw": 2e-3}
@@ -109,8 +110,16 @@ def normalisation(settings: Settings, channels: int) -> tuple[list[float], list[
     return (mean, std) if channels == len(mean) else ([sum(mean) / len(mean)], [sum(std) / len(std)])
 
 
-def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settings, dict[str, str]]:
+def complete(
+    settings: Settings, dataset: Dataset, split: Split, own_network: bool = False
+) -> tuple[Settings, dict[str, str]]:
     """Fill in every open setting.
+
+    Args:
+        settings: as asked for.
+        dataset: whose form and size matter.
+        split: likewise.
+        own_network: whether the user brings a network, which is not measured.
 
     Returns:
         The settings without a None that matters, and for each one filled in the reason.
@@ -131,7 +140,6 @@ def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settin
 
     device = fill("device", *choose_device(settings.device))
     chosen["device"] = device
-    fill("precision", *choose_precision(settings.precision, device))
     small = dataset.kind == "vectors" or _side(dataset) <= 16
     cores = (1, "several would wait for one another on so little work"), (available_cores(), "the cores it may use")
     fill("threads", *cores[0 if small else 1])
@@ -144,7 +152,7 @@ def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settin
     steps = fill("steps", *_steps(device, tuned))
     labeled, unlabeled = len(split.labeled.labels), len(split.unlabeled)
     batch = fill("labeled_batch", *_labeled_batch(dataset, device, labeled))
-    fill("unlabeled_batch", max(1, min(2 * batch, unlabeled)), "twice the labeled batch")
+    fill("unlabeled_batch", max(2, min(2 * batch, unlabeled)), "twice the labeled batch")  # BatchNorm needs 2
     optimizer = fill("optimizer", *(("adamw", "pretrained weights") if tuned else ("sgd", "as in the papers")))
     if tuned:
         fill("learning_rate", FINE_TUNING_RATES[optimizer], f"{optimizer}, to refine pretrained weights")
@@ -157,7 +165,24 @@ def complete(settings: Settings, dataset: Dataset, split: Split) -> tuple[Settin
     fill("evaluate_every", max(1, steps // 20), "20 times in a run")
     fill("save_every", max(1, steps // 10), "10 times in a run")
     fill("log_every", max(1, min(50, steps // 20)), "20 times in a run, every 50 steps at least")
+    measured = device == "cpu" and not (small or own_network)
+    way, reason = _way(dataclasses.replace(settings, **chosen), dataset, measured)
+    fill("precision", way.precision, reason)
+    if dataset.kind == "images":
+        fill("memory_format", way.memory_format, reason if measured else "convolutions are usually faster so")
     return dataclasses.replace(settings, **chosen), reasons
+
+
+def _way(settings: Settings, dataset: Dataset, measured: bool) -> tuple[probe.Way, str]:
+    """How to compute, among the ways that the user left open, and why."""
+    precision, reason = choose_precision(settings.precision, settings.device or "cpu")
+    if not measured or None not in (settings.precision, settings.memory_format):
+        return probe.Way(precision, settings.memory_format or "channels_last"), reason
+    wanted = settings.precision, settings.memory_format
+    ways = [way for way in probe.WAYS if all(one in (None, own) for one, own in zip(wanted, way, strict=True))]
+    spec = _spec(settings, dataset)
+    with torch.random.fork_rng([]), devices.threads(settings.threads or 1):
+        return probe.fastest(network_from(spec), spec, dataset.inputs.shape[1:], ways)
 
 
 def build_network(settings: Settings, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]:
@@ -169,9 +194,6 @@ def build_network(settings: Settings, dataset: Dataset) -> tuple[nn.Module, dict
         StateError: C060 or C061, the weights are damaged or are another network's.
         ResourceError: R060, weights cannot be downloaded.
     """
-    if (settings.network == "mlp") != (dataset.kind == "vectors"):
-        fix = "network=mlp" if dataset.kind == "vectors" else "network=small_cnn or wide_resnet, or a timm model"
-        raise DataError("D112", f"network {settings.network} does not read {dataset.kind}", f"set {fix}")
     spec = _spec(settings, dataset)
     weights = None
     if settings.weights is not None:
@@ -203,17 +225,20 @@ def network_from(spec: dict[str, Any], weights: Weights | None = None) -> nn.Mod
     return net
 
 
-def memory_format(net: nn.Module, device: str) -> nn.Module:
-    """Convolutions in channels-last order: the same numbers, faster on CPUs and on tensor cores."""
+def placed(net: nn.Module, device: str, memory_format: str = "channels_last") -> nn.Module:
+    """The network on its device, its kernels in an order of memory."""
     net = net.to(device)
     if any(isinstance(module, nn.Conv2d) for module in net.modules()):
-        net = net.to(memory_format=torch.channels_last)
+        net = net.to(memory_format=probe.FORMATS[memory_format])
     return net
 
 
 def _spec(settings: Settings, dataset: Dataset) -> dict[str, Any]:
     """The network's name and arguments as JSON values."""
     assert settings.network is not None
+    if (settings.network == "mlp") != (dataset.kind == "vectors"):
+        fix = "network=mlp" if dataset.kind == "vectors" else "network=small_cnn or wide_resnet, or a timm model"
+        raise DataError("D112", f"network {settings.network} does not read {dataset.kind}", f"set {fix}")
     spec: dict[str, Any] = {"name": settings.network, "classes": len(dataset.classes)}
     channels, *size = dataset.inputs.shape[1:]
     if settings.network == "mlp":
@@ -244,6 +269,11 @@ def _size(settings: Settings, dataset: Dataset, fill: Any) -> None:
     size, reason = choose_size(settings)
     if size is not None and dataset.inputs.shape[2:] == (size, size):
         fill("size", size, reason)
+
+
+def usual_steps(settings: Settings) -> int:
+    """The steps of a run that does not say how many."""
+    return _steps(settings.device or "cpu", settings.weights is not None)[0]
 
 
 def _steps(device: str, tuned: bool) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from semilla.contract import Method
 from semilla.data.dataset import UNKNOWN, Dataset, held_out_fingerprint
 from semilla.data.labels import IMBALANCE, IntArray
 from semilla.data.manifest import Manifest, differences
+from semilla.data.progress import in_words
 from semilla.data.roles import listed
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
@@ -330,10 +331,10 @@ def _plan(fits: list[Fit], timed: bool) -> list[str]:
     main = fits[-1].settings
     timed = timed and (main.steps or 0) > _NOT_TIMED
     seconds = [step_seconds(fit, least=0.5) * (fit.settings.steps or 0) if timed else 0.0 for fit in fits]
-    each = [f" ({_duration(time)})" if timed else "" for time in seconds]
+    each = [f" ({in_words(max(1.0, time))})" if timed else "" for time in seconds]
     names = " and ".join(f"{fit.settings.method}{time}" for fit, time in zip(fits, each, strict=True))
     reasons = [f"  {name:<16}{_short(getattr(main, name)):<11} {why}" for name, why in fits[-1].reasons.items()]
-    total = f", about {_duration(sum(seconds))} in all" if timed else ""
+    total = f", about {in_words(max(1.0, sum(seconds)))} in all" if timed else ""
     plan = f"plan: {main.steps:,} steps of {names} with {main.network} on {main.device}{total}"
     return [plan, "chosen for you:" if reasons else "every setting was given", *reasons]
 
@@ -446,12 +447,6 @@ def _write(folder: Path, trained: Trained, source: Source, dataset: Dataset, com
         "versions": versions(),
     }
     files.write_json(folder / RUN, described)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _short(value: Any) -> str:

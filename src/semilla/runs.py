@@ -333,7 +333,7 @@ def _plan(fits: list[Fit], timed: bool) -> list[str]:
     seconds = [step_seconds(fit, least=0.5) * (fit.settings.steps or 0) if timed else 0.0 for fit in fits]
     each = [f" ({in_words(max(1.0, time))})" if timed else "" for time in seconds]
     names = " and ".join(f"{fit.settings.method}{time}" for fit, time in zip(fits, each, strict=True))
-    reasons = [f"  {name:<16}{_short(getattr(main, name)):<11} {why}" for name, why in fits[-1].reasons.items()]
+    reasons = [f"  {name:<16}{_short(getattr(main, name)):<14}{why}" for name, why in fits[-1].reasons.items()]
     total = f", about {in_words(max(1.0, sum(seconds)))} in all" if timed else ""
     plan = f"plan: {main.steps:,} steps of {names} with {main.network} on {main.device}{total}"
     return [plan, "chosen for you:" if reasons else "every setting was given", *reasons]

@@ -70,7 +70,7 @@ def _tell(
     commands = {
         f"semilla demo --draws 10 --method {best}": "narrower intervals",
         f"semilla evaluate {shlex.quote(str(folder))} --fit {best}-0": "one of these models, class by class",
-        f"semilla train digits --labels {labels} --method {best}": "a run of your own; then your data as .npz",
+        f"semilla train digits --labels {labels} --method {best}": "a run of your own; then: semilla train photos/",
     }
     width = max(map(len, commands))
     for command, what in commands.items():

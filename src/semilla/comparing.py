@@ -119,7 +119,7 @@ def _word(row: Row) -> str:
     assert gain is not None
     if gain.low > 0:
         return "the unlabeled data helped"
-    return "the unlabeled data hurt" if gain.high < 0 else "cannot tell with so many draws"
+    return "the unlabeled data hurt" if gain.high < 0 else "cannot tell with this many draws"
 
 
 def _cost(method: str) -> int:

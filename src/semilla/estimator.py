@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from numbers import Number
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ _SETTING = "settings__"
 _AS_TEXT = str(UNKNOWN)  # what NumPy makes of −1 beside text
 
 
-class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Train on labeled and unlabeled rows as ``fit(X, y)``, as scikit-learn's semi-supervised estimators do.
 
     A row is unlabeled where y is −1 (also as the text that NumPy makes of it), NaN, None, "" or pandas' NA. Where every
@@ -107,9 +107,9 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         return self
 
     def _train(self, X: npt.NDArray[Any], labels: npt.NDArray[np.int64], extra: npt.NDArray[Any] | None) -> None:
-        kind = "vectors" if X.ndim == 2 else "images"
+        kind: Literal["vectors", "images"] = "vectors" if X.ndim == 2 else "images"
         names = tuple(map(str, range(len(self.classes_))))
-        dataset = Dataset("X", kind, names, _laid_out(X), labels, unlabeled=None if extra is None else _laid_out(extra))  # type: ignore[arg-type]
+        dataset = Dataset("X", kind, names, _laid_out(X), labels, unlabeled=None if extra is None else _laid_out(extra))
         changes = dict(self.settings or {})
         if (labels != UNKNOWN).all() and extra is None:
             changes.setdefault("pool", "all")
@@ -160,7 +160,7 @@ class SemiSupervisedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[
         return rows
 
 
-class SemiSupervisedKFold(StratifiedKFold):  # type: ignore[misc]
+class SemiSupervisedKFold(StratifiedKFold):  # type: ignore[misc]  # scikit-learn has no types
     """Folds over the labeled rows alone; every unlabeled row is on the training side of each.
 
     Args:
@@ -254,7 +254,7 @@ def _plain(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _seed(random_state: Any) -> int:
     if random_state is None:
-        return int(np.random.SeedSequence().entropy) % 2**32  # type: ignore[arg-type]
+        return int(np.random.default_rng().integers(2**32))
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31))
     if isinstance(random_state, np.random.Generator):

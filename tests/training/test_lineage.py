@@ -7,7 +7,7 @@ import pytest
 
 from semilla.config import FREE, PARAMETERS, Settings
 from semilla.errors import StateError, UsageError
-from semilla.training.lineage import FORBIDDEN, ON_REQUEST, check_same, replayed
+from semilla.training.lineage import FORBIDDEN, ON_REQUEST, check_same, identity, replayed
 
 SAVED = {
     "settings": {
@@ -177,3 +177,11 @@ def test_other_versions_are_told(caplog):
     assert "C025" in record.getMessage()
     assert "torch 2.10 → 2.11" in record.getMessage()
     assert "numpy" not in record.getMessage()
+
+
+def test_a_change_that_was_taken_back_is_part_of_the_lineage():
+    changes = [["settings.clip: None → 1.0"], ["settings.clip: 1.0 → None"]]
+    assert identity(SAVED, []) == identity(SAVED, ())
+    assert len({identity(SAVED, []), identity(SAVED, changes), identity(SAVED, changes[:1])}) == 3
+    assert identity(changed("settings.log_every", 7), []) == identity(SAVED, [])
+    assert identity(changed("settings.steps", 7), []) != identity(SAVED, [])

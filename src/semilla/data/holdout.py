@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeGuard
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from semilla.data.dataset import UNKNOWN, Dataset, Examples, take
 from semilla.data.labels import IntArray
 from semilla.data.manifest import Manifest
 from semilla.data.rows import Rows
-from semilla.data.store import Pool
+from semilla.data.store import is_stored
 from semilla.errors import DataError, UsageError
 from semilla.randomness import permutation
 
@@ -53,17 +53,12 @@ def hold_out(dataset: Dataset, holdout: float) -> Dataset:
 def _contents(dataset: Dataset) -> list[str]:
     """What tells equal examples of the pool and the development part: their pixels, else their files' bytes."""
     parts = [dataset.inputs, *([] if dataset.development is None else [dataset.development.inputs])]
-    known = [part.pool.digests[part.index] for part in parts if isinstance(part, Rows) and _told(part.pool)]
+    known = [part.pool.digests[part.index] for part in parts if isinstance(part, Rows) and is_stored(part.pool)]
     if len(known) == len(parts):
         return [digest.tobytes().hex() for digests in known for digest in digests]
     if dataset.manifest is not None and dataset.manifest.digests:
         return list(dataset.manifest.digests)
     return [""] * sum(map(len, parts))
-
-
-def _told(pool: Any) -> TypeGuard[Pool]:
-    """Whether a pool knows the digest of each example."""
-    return hasattr(pool, "digests")
 
 
 class Chosen(NamedTuple):

@@ -304,7 +304,7 @@ def _bits(image: ImageFile.ImageFile, name: str, blob: bytes) -> int:
     if image.mode == "1":
         return 1
     if name == "TIFF":
-        declared = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+        declared = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]  # a TIFF's image has it, others have not
         return max(map(int, declared)) if isinstance(declared, tuple) else int(declared)
     return 8
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from semilla.data.dataset import Dataset, Inputs, Split
 from semilla.data.rows import Rows
+from semilla.data.store import is_stored
 
 _SLICE = 4096
 
@@ -38,9 +39,9 @@ def _moments(pools: list[Inputs], images: bool) -> tuple[int, npt.NDArray[Any], 
     """Values for each channel or feature, their sum, and the sum of their squared distances from the mean."""
     axes: tuple[int, ...] = (0, 2, 3) if images else (0,)
     count = sum(len(pool) * int(np.prod(pool.shape[2:], dtype=np.int64)) for pool in pools)
-    if all(isinstance(pool, Rows) and hasattr(pool.pool, "sums") for pool in pools):
-        sums = sum(getattr(pool.pool, "sums")[pool.index].sum(0) for pool in pools if isinstance(pool, Rows))  # noqa: B009
-        total, squares = np.asarray(sums, np.float64).T
+    known = [pool.pool.sums[pool.index].sum(0) for pool in pools if isinstance(pool, Rows) and is_stored(pool.pool)]
+    if len(known) == len(pools):
+        total, squares = np.asarray(sum(known), np.float64).T
         return count, total, squares - total * total / count
     total = sum(part.sum(axes, dtype=np.float64) for pool in pools for part in _slices(pool))
     mean = np.reshape(total / count, (-1, 1, 1) if images else (-1,))

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,11 @@ class Pool(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Any, /) -> Images: ...
+
+
+def is_stored(pool: object) -> TypeGuard[Pool]:
+    """Whether a pool, such as those of `semilla.data.rows`, is one that knows sums and digests of its pictures."""
+    return hasattr(pool, "sums") and hasattr(pool, "digests")
 
 
 class ArrayPool:

@@ -84,7 +84,7 @@ def shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor, from the file's header alone; the names are those of `read`."""
     try:
         with safetensors.safe_open(find(path), "pt") as file:
-            return _bare({name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+            return _bare({name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())})
     except (SafetensorError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
 

@@ -23,7 +23,7 @@ import semilla
 from semilla import config, errors
 from semilla.cli import COMMANDS, cli
 from semilla.cli.train import command as train_command
-from semilla.methods import METHODS, find
+from semilla.methods import METHODS, PRETRAINING, find
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "semilla"
@@ -34,6 +34,7 @@ ROOMS = (
     ("cli",),
     ("demo", "doctor"),
     ("checking", "comparing", "embedding", "estimator", "exporting", "runs"),
+    ("pretraining",),
     ("reporting",),
     ("evidence",),
     ("fitting",),
@@ -68,8 +69,9 @@ def run(*arguments, cwd=None, path=ROOT / "src"):
 
 def test_the_public_names_are_exactly_these_and_can_be_imported():
     assert semilla.__all__ == [
-        *("Comparison", "Model", "Predictions", "Result", "SemiSupervisedClassifier", "SemillaError", "Trained"),
-        *("__version__", "check", "compare", "embed", "export", "fit", "load", "predict", "report", "train"),
+        *("Comparison", "Model", "Predictions", "Pretrained", "Result", "SemiSupervisedClassifier", "SemillaError"),
+        *("Trained", "__version__", "check", "compare", "embed", "export", "fit", "load", "predict", "pretrain"),
+        *("report", "train"),
     ]
     assert all(getattr(semilla, name) is not None for name in semilla.__all__)
     assert set(semilla.__all__) <= set(dir(semilla))
@@ -118,8 +120,9 @@ def test_help_keeps_its_examples_line_by_line(words):
 
 def test_the_catalogue_has_every_method_file_and_no_other():
     files = {path.stem for path in (SOURCE / "methods").glob("*.py")} - {"__init__", "catalogue"}
-    assert set(METHODS) == files
-    assert all(name == entry.name for name, entry in METHODS.items())
+    assert {*METHODS, *PRETRAINING} == files
+    assert METHODS.keys().isdisjoint(PRETRAINING)
+    assert all(name == entry.name for name, entry in (METHODS | PRETRAINING).items())
 
 
 def test_there_are_recipes_and_none_is_overlooked():

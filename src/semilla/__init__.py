@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semilla.fitting import Result, fit
     from semilla.inference.files import Predictions, predict
     from semilla.inference.model import Model, load
+    from semilla.pretraining import Pretrained, pretrain
     from semilla.reporting.run_report import report
     from semilla.runs import Trained, train
 
@@ -33,6 +34,7 @@ _LAZY = {
     "Comparison": "semilla.comparing",
     "Model": "semilla.inference.model",
     "Predictions": "semilla.inference.files",
+    "Pretrained": "semilla.pretraining",
     "Result": "semilla.fitting",
     "SemiSupervisedClassifier": "semilla.estimator",
     "Trained": "semilla.runs",
@@ -43,6 +45,7 @@ _LAZY = {
     "fit": "semilla.fitting",
     "load": "semilla.inference.model",
     "predict": "semilla.inference.files",
+    "pretrain": "semilla.pretraining",
     "report": "semilla.reporting.run_report",
     "train": "semilla.runs",
 }
@@ -51,6 +54,7 @@ __all__ = [
     "Comparison",
     "Model",
     "Predictions",
+    "Pretrained",
     "Result",
     "SemiSupervisedClassifier",
     "SemillaError",
@@ -63,6 +67,7 @@ __all__ = [
     "fit",
     "load",
     "predict",
+    "pretrain",
     "report",
     "train",
 ]

@@ -127,7 +127,7 @@ class Settings:
     strict: bool = False
 
 
-OWN_NETWORKS = ("mlp", "small_cnn", "wide_resnet")
+OWN_NETWORKS = ("mlp", "small_cnn", "whitened_cnn", "wide_resnet")
 """Networks that come with semilla; every other name is one of timm's."""
 
 TIMM = "timm/"

@@ -95,7 +95,7 @@ def embed(
         changes = {"network": network, "weights": weights, "size": source.size, "device": device, "seed": seed}
         model, dataset = _untrained(resolve("supervised", {}, changes), source, progress, say)
     else:
-        model = load(run, fit)
+        model = load(run, fit, pretrained=True)
         model.net.to(choose_device(device)[0])
         dataset = _as_the_model_reads(source, model, progress, say)
     parts = _parts(dataset)

@@ -39,7 +39,8 @@ from semilla.data.sources import load as load_data
 from semilla.errors import Interrupted, StateError, UsageError
 from semilla.inference.calibration import calibrate
 from semilla.inference.model import CARD, WEIGHTS, Model, load, make_views, refuse_file, save_model
-from semilla.methods import Entry, find
+from semilla.methods import PRETRAINING, Entry, find
+from semilla.networks import WhitenedCNN
 from semilla.randomness import permutation, torch_seed
 from semilla.tasks import Classes
 from semilla.text import clean
@@ -65,6 +66,9 @@ STRONGEST = {"images": ("weak", "strong"), "vectors": ("weak",)}
 
 WIDE = 2_000
 """Features beyond which no reference rows are kept in the card: there is no view ``swap`` then."""
+
+LOOKED_AT = 2_000
+"""Pictures from which a whitening layer is computed: a million patches settle its twelve directions."""
 
 SAMPLED = 5_000
 """Unlabeled examples whose predictions are kept with a fit, drawn from the pool."""
@@ -200,9 +204,13 @@ def plan_fit(
     network: nn.Module | str | None = None,
     evaluate_on: str = "test",
     source: Source | None = None,
+    name: str | None = None,
     **changes: Any,
 ) -> tuple[Fit, Path | None]:
-    """Everything that is decided before training, and the folder of the fit; arguments as for `fit`."""
+    """Everything that is decided before training, and the folder of the fit.
+
+    Arguments as for `fit`; ``name`` is what the folder is called, before the seed, where that is not the method.
+    """
     if isinstance(network, str):
         changes["network"], network = network, None
     if network is not None and changes.get("weights") is not None:
@@ -211,6 +219,9 @@ def plan_fit(
     if Classes.name not in entry.tasks:
         fix = f"it is for {', '.join(entry.tasks)}"
         raise UsageError("U007", f"{entry.name} is not defined for class labels", fix)
+    if entry.name in PRETRAINING:
+        fix = f"semilla pretrain DATA --method {entry.name}, and then semilla train DATA --init its run"
+        raise UsageError("U071", f"{entry.name} learns without labels and classifies nothing", fix)
     asked = resolve(
         entry.name,
         entry.hyperparameters,
@@ -219,12 +230,13 @@ def plan_fit(
     )
     index = _labeled_index(dataset, labels, labels_file, asked.seed)
     parts = split(dataset, index, asked.pool, needed=entry.name != "supervised")
-    folder = None if out is None else Path(out) / "fits" / f"{entry.name}-{asked.seed}"
+    name = f"{name or entry.name}-{asked.seed}"
+    folder = None if out is None else Path(out) / "fits" / name
     replayed: dict[str, str] = {}
     if resume and folder is not None and (folder / FIT).exists():
         asked, replayed = lineage.replayed(asked, files.read_json(folder / FIT), minutes is not None, versions())
     settings, reasons = plan.complete(asked, dataset, parts, network is not None)
-    planned = Fit(dataset, parts, settings, reasons | replayed, entry, network, evaluate_on, source)
+    planned = Fit(dataset, parts, settings, reasons | replayed, entry, network, evaluate_on, source, name)
     if minutes is not None and "steps" not in replayed:
         planned = planned.within(minutes, asked)
     return planned, folder
@@ -252,7 +264,9 @@ class Fit:
         network: nn.Module | None = None,
         evaluate_on: str = "test",
         source: Source | None = None,
+        name: str | None = None,
     ) -> None:
+        self.name = name if name is not None else f"{settings.method}-{settings.seed}"
         self.dataset, self.parts, self.settings, self.reasons = dataset, parts, settings, dict(reasons)
         self.entry = entry if entry is not None else find(settings.method)
         self.network, self.evaluate_on, self.source = network, evaluate_on, source
@@ -300,7 +314,7 @@ class Fit:
         result = files.read_json(folder / "result.json")
         log = (folder / METRICS).read_text(encoding="utf-8").splitlines()
         return Result(
-            load(folder),
+            load(folder, pretrained=True),
             result["scores"],
             [json.loads(line) for line in log],
             [(code, message) for code, message in result["warnings"]],
@@ -363,6 +377,8 @@ class Fit:
         method = self.entry.load()(self.info, **settings.hyperparameters)
         if self.network is None:
             model, spec = plan.build_network(settings, self.dataset)
+            if isinstance(model, WhitenedCNN) and settings.weights is None:
+                model.whiten(self._some_inputs())
         else:
             model, spec = copy.deepcopy(self.network), {"name": "custom"}  # the caller's module stays as it is
         width = _feature_width(model, self.views, self.parts)
@@ -372,6 +388,13 @@ class Fit:
         decay = method.ema_decay if method.ema_decay is not None else settings.ema_decay
         assert decay is not None
         return State(net, EMA(net, decay), method, build_optimizer(net, settings), Monitor(self.info)), spec
+
+    def _some_inputs(self) -> torch.Tensor:
+        """Up to `LOOKED_AT` pictures of the pool as the network will see them, labels unseen."""
+        pool = self.parts.unlabeled if len(self.parts.unlabeled) else self.parts.labeled.inputs
+        rows = np.sort(permutation(self.settings.seed, "whitening", 0, len(pool))[:LOOKED_AT])
+        inputs = torch.from_numpy(np.ascontiguousarray(take(pool, rows)[:]))
+        return self.views("none", inputs, torch.zeros(len(inputs), 0)).inputs
 
     def within(self, minutes: float, asked: Settings) -> Fit:
         """The same fit with as many steps as fit into so many minutes of training, by a timed trial.
@@ -387,7 +410,8 @@ class Fit:
         asked = dataclasses.replace(asked, steps=steps)
         settings, reasons = plan.complete(asked, self.dataset, self.parts, self.network is not None)
         reasons["steps"] = f"{minutes:g} minutes at {1000 * seconds:.1f} ms a step"
-        return Fit(self.dataset, self.parts, settings, reasons, self.entry, self.network, self.evaluate_on, self.source)
+        rest = self.entry, self.network, self.evaluate_on, self.source, self.name
+        return Fit(self.dataset, self.parts, settings, reasons, *rest)
 
     def announcement(self) -> list[str]:
         """What was understood and what is going to happen."""
@@ -459,7 +483,8 @@ class Fit:
 
     def _finish(self, state: State, spec: dict[str, Any], recorder: Recorder, seconds: float) -> Result:
         said = self._outputs(state.ema.net)
-        card = {"network": spec, "classes": list(self.dataset.classes), "inputs": self.inputs, "task": "classes"}
+        card = {"network": spec, "classes": list(self.dataset.classes), "inputs": self.inputs}
+        card["task"] = "classes" if self.dataset.classes else "pretraining"
         if (calibration := _calibration(said)) is not None:
             card["calibration"] = calibration
         model = Model(state.ema.net, self.dataset.classes, card, self.views)
@@ -595,7 +620,7 @@ def _corruption(dataset: Dataset, parts: Split) -> dict[str, Any]:
 
 def _info(dataset: Dataset, parts: Split) -> Info:
     counts = np.bincount(parts.labeled.labels, minlength=len(dataset.classes))
-    prior = tuple((counts / counts.sum()).tolist())
+    prior = tuple((counts / counts.sum()).tolist()) if len(parts.labeled) else ()
     return Info(len(dataset.classes), len(parts.labeled.labels), len(parts.unlabeled), prior)
 
 
@@ -607,10 +632,11 @@ def _counts(parts: Split) -> dict[str, int]:
 def _feature_width(model: nn.Module, views: Views, parts: Split) -> int:
     """Ask the network how wide its features are, with two examples and without touching its statistics."""
     mode = model.training
-    inputs = torch.from_numpy(np.ascontiguousarray(parts.labeled.inputs[:2]))
+    some = parts.labeled.inputs if len(parts.labeled) else parts.unlabeled
+    inputs = torch.from_numpy(np.ascontiguousarray(some[:2]))
     output = Net(model.cpu()).eval()(views("none", inputs, torch.zeros(len(inputs), 0)))
     model.train(mode)
-    if output.logits.shape != (len(inputs), len(parts.classes)):
+    if parts.classes and output.logits.shape != (len(inputs), len(parts.classes)):
         found = f"the network gives logits of shape {tuple(output.logits.shape)} for {len(inputs)} examples"
         fix = f"give it {len(parts.classes)} outputs, one for each class"
         raise UsageError("U012", found, fix)

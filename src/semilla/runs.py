@@ -28,12 +28,13 @@ from semilla.evidence.verdict import FEW, Verdict, judge
 from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, versions
 from semilla.inference.model import Model
 from semilla.methods import find
+from semilla.pretraining import start_from
 from semilla.text import clean
 from semilla.training import plan
 from semilla.training.trial import profile, step_seconds
 
 RUN, MANIFEST, FORMAT = "run.json", "manifest.jsonl", 1
-BASELINE = "supervised"
+BASELINE, SCRATCH = "supervised", "from_scratch"
 
 _NOT_TIMED = 50  # steps up to which the plan does not say how long they take: they are over as soon
 _COLOURS = {1: "grey", 3: "colour"}
@@ -106,6 +107,7 @@ def train(
     baseline: bool = True,
     recipe: str | Path | None = "auto",
     minutes: float | None = None,
+    init: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -130,6 +132,8 @@ def train(
         baseline: whether to fit supervised training too, with the same network and budget.
         recipe: a recipe's name or TOML file; ``auto`` takes the one for this set and method if there is one.
         minutes: train the method for about so long, instead of ``steps``; the baseline gets as many steps.
+        init: a run (of `semilla.pretrain`, or of this function) or a safetensors file to start from. The baseline
+            starts from it too, and a second one from scratch.
         out: the run folder; None keeps everything in memory.
         resume: take up a run where it stopped.
         overwrite: start anew although ``out`` holds this fit.
@@ -159,6 +163,8 @@ def train(
     if evaluate_on not in ("test", "development"):
         raise UsageError("U015", f"evaluate_on = {evaluate_on!r} is no held-out part", "test or development")
     source, changes = Source.of(data, changes)
+    if init is not None:
+        network = _started(init, network, changes)
     _check_words(method, changes)
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -176,6 +182,8 @@ def train(
     fits = [main]
     if baseline and main.entry.name != BASELINE:
         fits.insert(0, _baseline(dataset, main, network, common, changes, recipe))
+    if baseline and init is not None:
+        fits.insert(0, _from_scratch(dataset, main, common, changes))
     told = _understood(dataset, main)
     say("\n".join(told))
     planned = _plan(fits, timed=dry_run or progress is not None)  # takes seconds
@@ -189,7 +197,7 @@ def train(
         make_run_folder(folder)
         _check_data(folder, dataset, fits, resume, overwrite, allow_data_change)
     allowed = {"allow_change": tuple(allow_change), "allow_data_change": allow_data_change}
-    results = {_name(fit): _run(fit, folder, fit is main, resume, overwrite, allowed, progress) for fit in fits}
+    results = {fit.name: _run(fit, folder, fit is main, resume, overwrite, allowed, progress) for fit in fits}
     trained = _concluded(results, folder, tuple(told))
     if folder is not None:
         _save_manifest(folder, dataset)  # now that every fit has accepted what changed
@@ -214,7 +222,7 @@ def _run(
     progress: TextIO | None,
 ) -> Result:
     """One of the fits; a baseline that an earlier command finished in this folder is taken as it is."""
-    place = None if folder is None else folder / "fits" / _name(fit)
+    place = None if folder is None else folder / "fits" / fit.name
     if place is not None and not (main or resume or overwrite) and (finished := fit.finished(place)) is not None:
         return finished
     began = place is not None and (place / FIT).exists()
@@ -223,8 +231,33 @@ def _run(
     return fit.run(place, resume=resume and began, overwrite=overwrite, progress=progress, **(allowed if began else {}))
 
 
-def _name(fit: Fit) -> str:
-    return f"{fit.settings.method}-{fit.settings.seed}"
+def _started(init: str | Path, network: nn.Module | str | None, changes: dict[str, Any]) -> nn.Module | str | None:
+    """Put the start into the settings, and say which network it is of.
+
+    Raises:
+        UsageError: U008, ``weights`` say another start; U063, another network was asked for than the start's.
+    """
+    if changes.get("weights") is not None:
+        raise UsageError("U008", "init and weights both say what to start from", "give one of them")
+    start = start_from(init)
+    named = start.pop("network", None)
+    if named is not None and network not in (None, named):
+        asked = network if isinstance(network, str) else "a network of your own"
+        raise UsageError("U063", f"{str(init)!r} is a {named}, not {asked}", "leave network out")
+    changes |= start
+    return network if named is None else named
+
+
+def _from_scratch(dataset: Dataset, main: Fit, common: dict[str, Any], changes: dict[str, Any]) -> Fit:
+    """Supervised training of the same network without the start: what the start is worth by itself."""
+    names = set(_SHARED) - {"weights", "layer_decay", "optimizer"}
+    shared = {name: getattr(main.settings, name) for name in names}
+    own = {"weights", "layer_decay", "optimizer", "learning_rate", "network"}
+    given = {key: value for key, value in changes.items() if key in PARAMETERS and key not in own}
+    net = main.settings.network
+    words = {**given, **shared}
+    fit, _ = plan_fit(dataset, method=BASELINE, network=net, name=SCRATCH, **common, **words)
+    return fit
 
 
 def _sized(source: Source, network: nn.Module | str | None, changes: dict[str, Any]) -> Source:
@@ -275,7 +308,7 @@ def _overview(dataset: Dataset, labels: IntArray, unlabeled: int) -> list[str]:
     lines = [f"{clean(dataset.name)}: {dataset.kind}, {form}", ""]
     counts = {name: np.bincount(own, minlength=len(dataset.classes)) for name, own in _labels(dataset, labels).items()}
     names = [clean(name) for name in dataset.classes]
-    width = max(len("unlabeled"), *(min(len(name), 30) for name in names))
+    width = max(len(name) for name in ("unlabeled", *(name[:30] for name in names)))
     lines.append(f"  {'class':<{width}}" + "".join(f"  {name:>11}" for name in counts))
     shown = range(len(names)) if len(names) <= _CLASSES_SHOWN else range(_CLASSES_SHOWN - 3)
     for number in shown:
@@ -332,7 +365,8 @@ def _plan(fits: list[Fit], timed: bool) -> list[str]:
     timed = timed and (main.steps or 0) > _NOT_TIMED
     seconds = [step_seconds(fit, least=0.5) * (fit.settings.steps or 0) if timed else 0.0 for fit in fits]
     each = [f" ({in_words(max(1.0, time))})" if timed else "" for time in seconds]
-    names = " and ".join(f"{fit.settings.method}{time}" for fit, time in zip(fits, each, strict=True))
+    titles = [fit.name.rsplit("-", 1)[0] for fit in fits]
+    names = " and ".join(f"{title}{time}" for title, time in zip(titles, each, strict=True))
     reasons = [f"  {name:<16}{_short(getattr(main, name)):<14}{why}" for name, why in fits[-1].reasons.items()]
     total = f", about {in_words(max(1.0, sum(seconds)))} in all" if timed else ""
     plan = f"plan: {main.steps:,} steps of {names} with {main.network} on {main.device}{total}"
@@ -345,7 +379,7 @@ def _check_data(folder: Path, dataset: Dataset, fits: list[Fit], resume: bool, o
     Raises:
         StateError: C026, they have changed: a run stands for one state of its data.
     """
-    path, new = folder / MANIFEST, {_name(fit) for fit in fits}
+    path, new = folder / MANIFEST, {fit.name for fit in fits}
     others = [place for place in sorted((folder / "fits").glob(f"*/{FIT}")) if place.parent.name not in new]
     changed = differences(Manifest.read(path), dataset.manifest) if path.exists() and dataset.manifest else []
     held_out = held_out_fingerprint(dataset)
@@ -371,9 +405,9 @@ def _save_manifest(folder: Path, dataset: Dataset) -> None:
 
 def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str, ...]) -> Trained:
     """The verdict, and which fit the run stands for."""
-    base, main = next(iter(results)), next(reversed(results))
-    if base == main:
-        return Trained(results, None, main, "it is the only fit", folder, told)
+    if len(results) == 1:
+        return Trained(results, None, next(iter(results)), "it is the only fit", folder, told)
+    *scratch, base, main = results
     parts = [part for part in ("development", "test") if f"{part}_logits" in results[main].outputs]
     if not parts:
         why = "it uses the unlabeled data; without a test part nothing is claimed"
@@ -382,13 +416,17 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
     if "test" in parts:
         used = share_used(results[main].history)
         verdict = judge(results[main].settings.method, _right(results[main]), BASELINE, _right(results[base]), used)
-    gain = float(_right(results[main], parts[0]).mean() - _right(results[base], parts[0]).mean())
-    chosen = (
-        f"it is {100 * gain:.1f} points better than {BASELINE} on the {parts[0]} labels"
+    scores = {name: float(_right(results[name], parts[0]).mean()) for name in (*scratch, base, main)}
+    gain = scores[main] - scores[base]
+    chosen, why = (
+        (main, f"it is {100 * gain:.1f} points better than {BASELINE} on the {parts[0]} labels")
         if gain > 0
-        else f"the other is not better on the {parts[0]} labels ({100 * gain:+.1f} points)"
+        else (base, f"the other is not better on the {parts[0]} labels ({100 * gain:+.1f} points)")
     )
-    return Trained(results, verdict, main if gain > 0 else base, chosen, folder, told)
+    for name in scratch:
+        if scores[name] > scores[chosen]:
+            chosen, why = name, f"no fit from the given start is better on the {parts[0]} labels"
+    return Trained(results, verdict, chosen, why, folder, told)
 
 
 def _right(result: Result, part: str = "test") -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -402,7 +440,7 @@ def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
     warnings = [f"warn[{code}]: {message}" for fit in trained.fits.values() for code, message in fit.warnings]
     lines = ["", *warnings]
     if trained.verdict is not None:
-        lines += trained.verdict.lines()
+        lines += [*_starts(trained), *trained.verdict.lines()]
     elif dataset.test is None:
         lines.append("nothing is claimed: there is no test part (give --test DIR or --holdout 0.2)")
     else:
@@ -414,6 +452,18 @@ def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
     if trained.verdict is not None and 4 * steps <= usual:
         lines.append(f"note: {steps:,} steps are few (by default {usual:,}): after more of them it may be otherwise")
     return [*lines, f"shipped: {trained.shipped}, because {trained.why}"]
+
+
+def _starts(trained: Trained) -> list[str]:
+    """What the start, and then the unlabeled data, added to the labels alone; nothing without a fit from scratch."""
+    names = list(trained.fits)
+    if not names[0].startswith(f"{SCRATCH}-"):
+        return []
+    what = ("from scratch, labels alone", "from the start, labels alone", "from the start, with the unlabeled data")
+    scores = [100 * float(_right(trained.fits[name]).mean()) for name in names]
+    if len(names) == 2:
+        return [f"{words}: {score:.1f} %" for words, score in zip(what, scores, strict=False)]
+    return [f"{words}: {score:.1f} %" for words, score in zip(what, scores, strict=True)]
 
 
 def next_steps(folder: Path) -> list[str]:

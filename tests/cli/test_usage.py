@@ -18,7 +18,10 @@ from semilla.methods import METHODS
 WRONG = [
     ("tran digits", "'train'"),
     ("evalute RUN", "'evaluate'"),
-    ("xyzzy", "demo, check, train, compare, evaluate, report, predict, export, embed, show, methods, cache, doctor"),
+    (
+        "xyzzy",
+        "demo, check, train, pretrain, compare, evaluate, report, predict, export, embed, show, methods, cache, doctor",
+    ),
     ("train digits --lables 40", "--labels"),
     ("train digits --metod uda", "--method"),
     ("train digits --method fixmach", "'fixmatch'"),

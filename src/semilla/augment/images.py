@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from semilla.augment import geometry
+from semilla.augment import contrastive, geometry
 from semilla.augment.geometry import Maps, Vector
 from semilla.augment.operations import FIXMATCH, LECTURE, Operation, resample
 from semilla.contract import View
@@ -45,6 +45,9 @@ class ImageView:
         count: operations in a row; for each 3 draws: which, whether, sign; and the level where it is random.
         level: level of every operation from 0 to 1, or None for a random one.
         probability: of each operation to be applied.
+        crop: smallest share of the area that a random part of the picture has, enlarged to the whole; 0 keeps all of
+            it; 4 draws: area, ratio, x, y.
+        recolour: brightness, contrast, saturation and hue changed, or made grey; 6 draws.
         erasing: ``square``: a random square up to half the shorter side, its middle anywhere in the image; 3 draws:
             side, y, x. ``rectangle``: random erasing of a quarter of the examples; 5 draws: whether, area, ratio, y, x.
     """
@@ -56,6 +59,8 @@ class ImageView:
     count: int = 0
     level: float | None = None
     probability: float = 0.5
+    crop: float = 0.0
+    recolour: bool = False
     erasing: Literal["", "square", "rectangle"] = ""
 
     @property
@@ -63,7 +68,8 @@ class ImageView:
         """Uniform draws for each example."""
         operations = self.count * (4 if self.level is None else 3)
         erasing = {"": 0, "square": 3, "rectangle": 5}[self.erasing]
-        return self.flip + 2 * self.shift + operations + erasing
+        contrast = contrastive.CROP_DRAWS * (self.crop > 0) + contrastive.COLOUR_DRAWS * self.recolour
+        return self.flip + 2 * self.shift + operations + contrast + erasing
 
 
 VIEWS = {
@@ -76,6 +82,8 @@ VIEWS = {
         # The semi-supervised lecture: flip, RandomAugment(2, 7), RandomErasing. Its resizing to the network's side
         # changes nothing here: images arrive in that size.
         ImageView("lecture", flip=True, pool=LECTURE, count=2, level=0.7, erasing="rectangle"),
+        # Self-supervised methods: SimCLR's view in the strength for small pictures, a quarter of the area at least.
+        ImageView("contrastive", flip=True, crop=0.25, recolour=True),
     )
 }
 
@@ -142,6 +150,11 @@ class ImageViews:
         for _ in range(spec.count):
             turned, pixels = _operate(spec, pixels, columns)
             maps = turned if maps is None else geometry.compose(maps, turned)
+        if spec.crop:
+            cropped, pixels = contrastive.crop(pixels, spec.crop, columns)
+            maps = cropped if maps is None else geometry.compose(maps, cropped)
+        if spec.recolour:
+            pixels = contrastive.recolour(pixels.float(), columns)
         inputs = self._normalise(pixels)
         if spec.erasing:
             choose = _square if spec.erasing == "square" else _rectangle

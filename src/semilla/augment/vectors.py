@@ -4,7 +4,8 @@
 ``swap`` presume that each feature can be told from the others, which holds for spectra and embeddings and fails for
 tables of a few columns that all matter; ask for them by name (``views = ["weak", "drop"]``). ``swap`` follows SCARF
 (Bahri et al. 2022, "SCARF: Self-supervised contrastive learning using random feature corruption"): a feature's value
-is replaced by one from its marginal distribution over the training pool. Features that belong together, such as those
+is replaced by one from its marginal distribution over the training pool; ``contrastive`` does so with the 60 % of the
+features that SCARF found best for pre-training. Features that belong together, such as those
 of one column of categories, are left out or replaced together.
 
 Shapes: B examples, D features, G blocks of neighbouring features, R reference rows.
@@ -23,11 +24,11 @@ from semilla.config import nearest
 from semilla.contract import View
 from semilla.errors import UsageError
 
-NOISE = {"none": 0.0, "weak": 0.1, "strong": 0.2, "drop": 0.1, "swap": 0.1}
+NOISE = {"none": 0.0, "weak": 0.1, "strong": 0.2, "drop": 0.1, "swap": 0.1, "contrastive": 0.1}
 """Standard deviation of the noise added to single features, in standard deviations of the feature."""
-DROPPED = {"none": 0.0, "weak": 0.0, "strong": 0.0, "drop": 0.2, "swap": 0.0}
+DROPPED = {"none": 0.0, "weak": 0.0, "strong": 0.0, "drop": 0.2, "swap": 0.0, "contrastive": 0.0}
 """Share of the blocks set to their mean."""
-SWAPPED = {"none": 0.0, "weak": 0.0, "strong": 0.0, "drop": 0.0, "swap": 0.3}
+SWAPPED = {"none": 0.0, "weak": 0.0, "strong": 0.0, "drop": 0.0, "swap": 0.3, "contrastive": 0.6}
 """Share of the blocks replaced by those of a reference row."""
 
 REFERENCE_ROWS, _LOOKED_AT = 64, 4096

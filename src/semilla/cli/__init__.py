@@ -28,6 +28,7 @@ COMMANDS = {
     "demo": "See on real data what each method does with 40 labels.",
     "check": "Look at your data without training: bad files, copies, labels.",
     "train": "Train on your labels and your unlabeled data, with a verdict.",
+    "pretrain": "Learn from all examples without labels, for train --init.",
     "compare": "Several methods on the same label draws.",
     "evaluate": "Score a finished run on held-out labels.",
     "report": "One page about a run, to read and to pass on.",

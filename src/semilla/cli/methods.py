@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from semilla.cli.console import json_option, print_json
-from semilla.methods import METHODS, Entry, find
+from semilla.methods import METHODS, PRETRAINING, Entry, find
 
 
 @click.command("methods")
@@ -23,9 +23,17 @@ def command(name: str | None, as_json: bool) -> None:
     """
     if name is None:
         if as_json:
-            print_json({"methods": [_plain(entry) for entry in METHODS.values()]})
+            print_json(
+                {
+                    "methods": [_plain(entry) for entry in METHODS.values()],
+                    "pretraining": [_plain(entry) for entry in PRETRAINING.values()],
+                }
+            )
             return
         for entry in METHODS.values():
+            click.echo(f"{entry.name:<14}{entry.title}")
+        click.echo("\nwithout labels, as a start (semilla pretrain):")
+        for entry in PRETRAINING.values():
             click.echo(f"{entry.name:<14}{entry.title}")
         click.echo("\nsemilla methods NAME shows one: paper, equations, hyperparameters.")
     elif as_json:
@@ -46,7 +54,8 @@ def _show(entry: Entry) -> None:
     click.echo(f"{'hyperparameter':<18}{'ours':<16}{'paper':<32}meaning")
     for name, parameter in entry.hyperparameters.items():
         click.echo(f"{name:<18}{_word(parameter.ours):<16}{parameter.paper:<32}{parameter.meaning}")
-    click.echo(f"\nsemilla train digits --labels 40 --method {entry.name} --set {_example(entry)}")
+    words = "pretrain digits" if entry.name in PRETRAINING else "train digits --labels 40"
+    click.echo(f"\nsemilla {words} --method {entry.name} --set {_example(entry)}")
 
 
 def _example(entry: Entry) -> str:

@@ -27,8 +27,12 @@ from semilla.methods.catalogue import plug_in
 @data_options
 @click.option("--method", default="fixmatch", show_default=True, help=f"One of {', '.join(METHODS)}.")
 @click.option("--no-baseline", is_flag=True, help="Do not fit supervised training beside the method: no verdict.")
-@click.option("--network", help="small_cnn, wide_resnet, mlp, or a timm model's name.  [default: by data and device]")
+@click.option(
+    "--network",
+    help="small_cnn, whitened_cnn, wide_resnet, mlp, or a timm model's.  [default: by data]",
+)
 @click.option("--weights", metavar="PATH", help="Start from this safetensors file; hub downloads a timm model's own.")
+@click.option("--init", metavar="RUN", help="Start from this run (see semilla pretrain) or safetensors file.")
 @click.option("--layer-decay", type=float, help="Learning rate factor from each layer to the one below it.")
 @click.option("--steps", type=int, help="Optimizer steps.")
 @click.option("--minutes", type=float, help="Train for about so long instead of a number of steps.")
@@ -75,6 +79,7 @@ def command(
       semilla train labels.csv --holdout 0.2 --dry-run
       semilla train table.csv --label-col species --impute median
       semilla train digits --labels 40 --method uda --set threshold=0.8
+      semilla pretrain photos/ --out START && semilla train photos/ --init START
       semilla train photos/ --out RUN --resume
 
     An .npz file holds x_train, y_train and, if you have them, x_test, y_test, x_unlabeled; a label of −1 means unknown.
@@ -95,7 +100,7 @@ def command(
     flags = {key: value for key, value in given(options).items() if key in PARAMETERS}
     settings(method, find(method).hyperparameters, said, flags)  # wrong words are told before PyTorch is loaded
     dry = bool(options["dry_run"])
-    folder = Path(out) if out is not None else None if dry else _latest_run(data) if resume else _next_run(data)
+    folder = Path(out) if out is not None else None if dry else latest_run(data) if resume else next_run(data)
     from semilla.runs import next_steps, train
 
     try:
@@ -113,7 +118,7 @@ def command(
         )
     except Interrupted as stop:
         if stop.saved and folder is not None:
-            click.echo(f"saved; continue with:\n  {_resume_command(folder)}", err=True)
+            click.echo(f"saved; continue with:\n  {resume_command(folder)}", err=True)
         raise
     if trained is None or folder is None:
         if as_json:
@@ -126,13 +131,13 @@ def command(
         raise WorseError("V001", trained.verdict.sentence(), f"use {trained.shipped}, which the run ships")
 
 
-def _next_run(data: str) -> Path:
+def next_run(data: str) -> Path:
     """``runs/<name>-<n>``: one more than the highest there is."""
     numbers = _runs(data)
     return Path("runs") / f"{Path(data).stem or 'run'}-{max(numbers, default=0) + 1}"
 
 
-def _latest_run(data: str) -> Path:
+def latest_run(data: str) -> Path:
     """The last run of that name: what a bare ``--resume`` means."""
     numbers = _runs(data)
     if not numbers:
@@ -146,7 +151,8 @@ def _runs(data: str) -> dict[int, Path]:
     return {int(number): path for number, path in found.items() if number.isdecimal()}
 
 
-def _resume_command(folder: Path) -> str:
+def resume_command(folder: Path) -> str:
+    """What was typed, as it goes on with what is in the folder."""
     arguments = [word for word in sys.argv[1:] if word != "--overwrite"]
     if not any(word in ("--out", "-o") or word.startswith("--out=") for word in arguments):
         arguments += ["--out", str(folder)]

@@ -6,7 +6,7 @@ Shapes: N examples, C channels, H × W pixels, D features.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -144,15 +144,36 @@ def split(
     _check_labels(labels, index, dataset.classes)
 
     rest = np.arange(size) if pool == "all" else np.setdiff1d(np.arange(size), index)
-    inputs, rows = take(dataset.inputs, rest), rest
-    if dataset.unlabeled is not None:
-        inputs = np.concatenate([inputs[:], dataset.unlabeled[:]])
-        rows = np.concatenate([rest, size + np.arange(len(dataset.unlabeled))])
+    inputs, rows = _pool(dataset, rest)
     if needed and not len(rows):
         fix = "give unlabeled examples, use fewer labels (--labels N), or let them serve as both (--set pool=all)"
         raise DataError("D040", f"no unlabeled example: all {size} examples of {dataset.name} are labeled", fix)
     notes = _few_labels(labels, dataset.classes)
     return Split(dataset.classes, Examples(take(dataset.inputs, index), labels), inputs, index, rows, notes)
+
+
+def pool_only(dataset: Dataset) -> tuple[Dataset, Split]:
+    """Everything that may be trained on, as unlabeled examples: no label and no held-out part is left.
+
+    Raises:
+        DataError: D040, there is no example.
+    """
+    size = len(dataset.labels)
+    inputs, rows = _pool(dataset, np.arange(size))
+    if not len(rows):
+        raise DataError("D040", f"{dataset.name} has no example to learn from", "give pictures, or rows of a table")
+    none = Examples(take(dataset.inputs, np.empty(0, np.int64)), np.empty(0, np.int64))
+    bare = replace(dataset, classes=(), labels=np.full(size, UNKNOWN), development=None, test=None)
+    return bare, Split((), none, inputs, np.empty(0, np.int64), rows)
+
+
+def _pool(dataset: Dataset, rest: IntArray) -> tuple[Inputs, IntArray]:
+    """Some rows of the training pool and all of the pool given by itself, and where they stand."""
+    inputs, rows = take(dataset.inputs, rest), rest
+    if dataset.unlabeled is not None:
+        inputs = np.concatenate([inputs[:], dataset.unlabeled[:]])
+        rows = np.concatenate([rest, len(dataset.labels) + np.arange(len(dataset.unlabeled))])
+    return inputs, rows
 
 
 def take(inputs: Inputs, rows: IntArray) -> Inputs:

@@ -178,16 +178,18 @@ def save_model(folder: Path, net: Net, card: dict[str, Any]) -> None:
     files.write_json(folder / CARD, {"format": FORMAT, "weights_sha256": sha256(weights).hexdigest(), **card})
 
 
-def load(run: str | Path, fit: str | None = None, network: nn.Module | None = None) -> Model:
+def load(run: str | Path, fit: str | None = None, network: nn.Module | None = None, pretrained: bool = False) -> Model:
     """The model of a finished run: ``semilla.load("RUN").predict(images)``.
 
     Args:
         run: a run folder, or the folder of one of its fits.
         fit: which fit, where the run has several.
         network: the module the run was trained with, where that was one of your own.
+        pretrained: whether a network that was only pre-trained will do: it has features, and no classes.
 
     Raises:
-        StateError: no model there, several to choose from, or files that do not fit together.
+        StateError: C027, the network was only pre-trained; no model there, several to choose from, or files that do
+            not fit together.
     """
     folder = find_fit(Path(run), fit)
     card = files.read_json(folder / CARD)
@@ -197,6 +199,9 @@ def load(run: str | Path, fit: str | None = None, network: nn.Module | None = No
     missing = [key for key in ("network", "classes", "inputs") if key not in card]
     if missing:
         raise StateError("C022", f"{folder.name}/{CARD} lacks {', '.join(missing)}", "restore it from a copy")
+    if card.get("task") == "pretraining" and not pretrained:
+        message = f"{folder.name} was pre-trained without labels: it has features, but no classes"
+        raise StateError("C027", message, f"semilla train DATA --init {run}, or semilla embed for the features")
     if card["network"].get("name") == "custom" and network is None:
         raise StateError("C021", f"{folder.name} was trained with a network of your own", "pass it as network=")
     try:

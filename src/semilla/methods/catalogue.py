@@ -19,7 +19,7 @@ from semilla.errors import UsageError
 if TYPE_CHECKING:
     from semilla.contract import Method
 
-VIEWS = ("none", "weak", "strong", "lecture", "drop", "swap")
+VIEWS = ("none", "weak", "strong", "lecture", "drop", "swap", "contrastive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +214,64 @@ METHODS: dict[str, Entry] = {
 }
 
 
+_CONTRASTIVE = Parameter("view of every example, made twice", "contrastive", "crop, colors", choices=VIEWS)
+
+PRETRAINING: dict[str, Entry] = {
+    "rotation": Entry(
+        name="rotation",
+        title="to tell how far a picture was turned, a network has to see what is in it",
+        class_name="Rotation",
+        paper="Gidaris, Singh & Komodakis, Unsupervised representation learning by predicting image rotations, "
+        "ICLR 2018, arXiv 1803.07728",
+        equations=("L = mean over u and r of CE(r, rotation(f(turn(u, 90° · r)))),  r = 0, 1, 2, 3",),
+        views="unlabeled: weak, in four positions; labels: never looked at",
+        memory="none",
+        hyperparameters={"view": _VIEW},
+    ),
+    "simclr": Entry(
+        name="simclr",
+        title="two views of one example are each other's nearest among all views of the batch",
+        class_name="SimCLR",
+        paper="Chen et al., A simple framework for contrastive learning of visual representations, ICML 2020, "
+        "arXiv 2002.05709",
+        equations=(
+            "z = g(f(view(u))) / ‖·‖, two views of each of the N examples: 2N rows",
+            "L = mean over all 2N rows of −log exp(zᵢ·zⱼ / τ) / Σ_{k ≠ i} exp(zᵢ·zₖ / τ), j the example's other view",
+        ),
+        views="unlabeled: contrastive, twice; labels: never looked at",
+        memory="none",
+        hyperparameters={
+            "temperature": Parameter("τ", 0.2, "0.1; 0.5 on CIFAR-10", (1e-3, math.inf)),
+            "width": Parameter("of the projection's hidden layer", 512, "2048", (1, 65_536)),
+            "dimension": Parameter("of the space of comparison", 128, "128", (2, 65_536)),
+            "view": _CONTRASTIVE,
+        },
+    ),
+    "vicreg": Entry(
+        name="vicreg",
+        title="two views agree, while every coordinate keeps its variance and none repeats another",
+        class_name="VICReg",
+        paper="Bardes, Ponce & LeCun, VICReg: variance-invariance-covariance regularization for self-supervised "
+        "learning, ICLR 2022, arXiv 2105.04906",
+        equations=(
+            "z, z′ = g(f(view(u))), two views of each example",
+            "L = λ · mean (z − z′)² + μ (v(z) + v(z′)) / 2 + ν (c(z) + c(z′))",
+            "v(z) = mean max(0, 1 − √(Var(z) + 10⁻⁴)),  c(z) = Σ over i ≠ j of Cov(z)ᵢⱼ² / d",
+        ),
+        views="unlabeled: contrastive, twice; labels: never looked at",
+        memory="none",
+        hyperparameters={
+            "invariance": Parameter("λ", 25.0, "25", _POSITIVE),
+            "variance": Parameter("μ", 25.0, "25", _POSITIVE),
+            "covariance": Parameter("ν", 1.0, "1", _POSITIVE),
+            "width": Parameter("of the expander's hidden layer", 1024, "8192, two layers", (1, 65_536)),
+            "dimension": Parameter("d", 1024, "8192", (2, 65_536)),
+            "view": _CONTRASTIVE,
+        },
+    ),
+}
+"""Methods that learn from the pool without any label: the start of a fit, not a fit of their own."""
+
 PLUGGED: dict[str, Entry] = {}
 """Methods that `plug_in` found."""
 
@@ -229,13 +287,14 @@ def find(method: str | type[Method]) -> Entry:
     """
     if isinstance(method, type):
         return entry_of(method)
-    if method in METHODS:
-        return METHODS[method]
+    for known in (METHODS, PRETRAINING):
+        if method in known:
+            return known[method]
     if method in PLUGGED:
         return PLUGGED[method]
     for point in metadata.entry_points(group="semilla.methods", name=method):
         return entry_of(point.load(), method)
-    raise UsageError("U001", f"unknown method {method!r}", nearest(method, [*METHODS, *PLUGGED]))
+    raise UsageError("U001", f"unknown method {method!r}", nearest(method, [*METHODS, *PRETRAINING, *PLUGGED]))
 
 
 def plug_in(module: str) -> list[str]:

@@ -57,10 +57,12 @@ def find(path: str | Path) -> Path:
         raise UsageError("U062", f"no weights file {str(path)!r}", f"give a .safetensors file, or {HUB!r}")
     with path.open("rb") as file:
         start = file.read(9)
-    if path.suffix.lower() in _PICKLES or start.startswith((_PICKLE, _ARCHIVE)):
+    # Eight bytes of length, then JSON. The length may begin with a pickle's first byte, 1 file in 256: JSON decides.
+    written = len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+    if path.suffix.lower() in _PICKLES or (start.startswith((_PICKLE, _ARCHIVE)) and not written):
         fix = "only .safetensors files are read; safetensors.torch.save_file writes one from weights that you trust"
         raise SafetyError("S021", f"weights {path.name!r} are a pickle, which could run code when read: refused", fix)
-    if len(start) < 9 or start[8:] != b"{":  # eight bytes of length, then JSON
+    if not written:
         raise StateError("C060", f"{path.name!r} is not a safetensors file", "give a .safetensors file")
     return path.resolve()
 

@@ -64,9 +64,10 @@ def learning_chart(fits: Sequence[FitData]) -> Chart | None:
 
     def paint(axes: Axes) -> None:
         for place, (fit, curve) in reversed(list(enumerate(curves))):
-            style: dict[str, Any] = {"color": OTHER, "linestyle": (0, (4, 2))} if place else {"color": OWN}
+            dashes = (0, (4, 2)) if place == 1 else (0, (1, 2))
+            style: dict[str, Any] = {"color": OTHER, "linestyle": dashes} if place else {"color": OWN}
             steps, scores = zip(*curve, strict=True)
-            axes.plot(steps, scores, linewidth=1.9, marker="o", markersize=2.8, label=label(fit.method, 24), **style)
+            axes.plot(steps, scores, linewidth=1.9, marker="o", markersize=2.8, label=label(fit.title, 24), **style)
         axes.set(xlabel="step", ylabel=f"accuracy on the {curves[0][0].held_out} part")
         reached = [score for _, curve in curves for _, score in curve]
         axes.set_ylim(max(-0.01, min(reached) - 0.05), min(1.01, max(reached) + 0.05))  # no point is cut away
@@ -74,7 +75,7 @@ def learning_chart(fits: Sequence[FitData]) -> Chart | None:
         axes.grid(axis="y")
         axes.legend(*(list(reversed(found)) for found in axes.get_legend_handles_labels()), loc="lower right")
 
-    ends = ", ".join(f"{fit.method} ends at {percent(curve[-1][1])}" for fit, curve in curves)
+    ends = ", ".join(f"{fit.title} ends at {percent(curve[-1][1])}" for fit, curve in curves)
     return draw(
         "learning_curves",
         (WIDE, 3.1),

@@ -24,7 +24,7 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 
 PARTS = ("test", "development", "labeled", "unlabeled")
 """The parts whose outputs a fit leaves behind, the held-out ones first."""
-BASELINE = "supervised"
+BASELINE, SCRATCH = "supervised", "from_scratch"
 
 _LOG_BYTES, _OUTPUT_BYTES = 2**30, 2**34
 
@@ -86,6 +86,11 @@ class FitData:
         return str(self.settings.get("method", self.name.rsplit("-", 1)[0]))
 
     @property
+    def title(self) -> str:
+        """The method's name, and what sets this fit apart from another of the same method."""
+        return f"{self.method} from scratch" if self.name.startswith(f"{SCRATCH}-") else self.method
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """In the order of the logits."""
         return tuple(map(str, self.card["classes"]))
@@ -116,6 +121,7 @@ class RunData:
         own: the semi-supervised fit that was compared, or None.
         baseline: the supervised fit it was compared with, or None.
         manifest: every example's path, or None.
+        scratch: the supervised fit without the start that the others had, or None.
         unfinished: the names of the fits that were begun and have no result.
     """
 
@@ -125,6 +131,7 @@ class RunData:
     own: FitData | None
     baseline: FitData | None
     manifest: Manifest | None
+    scratch: FitData | None = None
     unfinished: tuple[str, ...] = ()
 
     @property
@@ -155,7 +162,7 @@ def read_run(run: Path, fit: str | None = None) -> RunData:
     names = sorted(path.parent.name for path in (run / "fits").glob(f"*/{CARD}"))
     model = read_fit(find_fit(run, fit or _named(summary.get("shipped"), names)))
     own = model.name if model.method != BASELINE else _named(verdict.get("method"), names)
-    others = [name for name in names if not name.startswith(f"{BASELINE}-")]
+    others = [name for name in names if not name.startswith((f"{BASELINE}-", f"{SCRATCH}-"))]
     own = own or (others[0] if len(others) == 1 else None)
     seed = (own or model.name).rsplit("-", 1)[-1]
     baseline = _named(verdict.get("baseline"), names) or _named(f"{BASELINE}-{seed}", names)
@@ -167,7 +174,8 @@ def read_run(run: Path, fit: str | None = None) -> RunData:
         return None if name is None else model if name == model.name else read_fit(run / "fits" / name)
 
     rows = Manifest.read(manifest) if manifest.exists() else None
-    return RunData(run, summary, model, other(own), other(baseline), rows, unfinished)
+    scratch = _named(f"{SCRATCH}-{seed}", names)
+    return RunData(run, summary, model, other(own), other(baseline), rows, other(scratch), unfinished)
 
 
 def read_fit(folder: Path) -> FitData:

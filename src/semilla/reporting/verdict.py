@@ -40,6 +40,7 @@ def verdict_words(run: RunData) -> dict[str, Any]:
     ]
     if any(str(note).startswith("warn[D030]") for note in run.model.described.get("notes", [])):
         sentences.append("Some test examples were also trained on, so all these numbers are too good.")
+    sentences[1:1] = _starts(run, percent(base.mean), percent(own.mean))
     tiles = [
         (mean, f"points; {level} interval {low} to {high}"),
         (f"{percent(own.mean)}", f"with unlabeled data; {percent(own.low)} to {percent(own.high)}"),
@@ -54,6 +55,18 @@ def verdict_words(run: RunData) -> dict[str, Any]:
         "examples, in the initial weights and in the order of training is covered by the interval of semilla compare, "
         "which repeats the fits.",
     }
+
+
+def _starts(run: RunData, labels_alone: str, with_pool: str) -> list[str]:
+    """What the start was worth by itself, where the run has a fit from scratch."""
+    test = run.scratch.parts.get("test") if run.scratch is not None else None
+    if test is None or test.labels is None:
+        return []
+    scratch = percent(float((test.logits.argmax(1) == test.labels).mean()))
+    return [
+        f"Three starts, step by step: from scratch the labels alone reach {scratch}; fine-tuned from the pre-trained "
+        f"start, {labels_alone}; fine-tuned and with the unlabeled data, {with_pool}."
+    ]
 
 
 def _meaning(verdict: Verdict) -> str:

@@ -64,9 +64,12 @@ class Batches:
         self._seed, self._views = settings.seed, views
         self._labeled, self._unlabeled = _placed(split.labeled.inputs, device), _placed(split.unlabeled, device)
         self._targets = torch.from_numpy(split.labeled.labels).to(device)
-        self._labeled_order = Order(self._seed, "labeled order", len(split.labeled))
+        self._labeled_order = Order(self._seed, "labeled order", max(1, len(split.labeled)))
         self._unlabeled_order = Order(self._seed, "unlabeled order", max(1, len(split.unlabeled)))
-        self._sizes = settings.labeled_batch, settings.unlabeled_batch if method.unlabeled_views else 0
+        self._sizes = (
+            settings.labeled_batch if method.labeled_views else 0,
+            settings.unlabeled_batch if method.unlabeled_views else 0,
+        )
         self._names = method.labeled_views, method.unlabeled_views
 
     def at(self, step: int) -> Batch:

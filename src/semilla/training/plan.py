@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from semilla import files
 from semilla.config import OWN_NETWORKS, TIMM, Settings, timm_models
 from semilla.data.dataset import Dataset, Split
 from semilla.errors import DataError, UsageError
-from semilla.networks import MLP, SmallCNN, WideResNet
+from semilla.networks import MLP, SmallCNN, WhitenedCNN, WideResNet
 from semilla.networks import weights as weight_files
 from semilla.networks.timm_backbone import TimmBackbone, download, pretraining
 from semilla.networks.weights import HUB, Weights
@@ -25,11 +26,14 @@ FINE_TUNING_RATES = {"sgd": 3e-3, "adamw": 3e-4}
 STEPS_CPU, STEPS_GPU = 600, 30_000
 FINE_TUNING = 4
 """Pretrained networks get one step in so many."""
+PRETRAINING_EPOCHS = {"cpu": 20, "cuda": 200, "mps": 100}
+LEAST_PRETRAINING, PRETRAINING_BATCH = 200, 256
+"""Steps at least, and examples in each: methods that compare views want many to compare with."""
 LAYER_DECAY = 0.75
 DEFAULT_PRETRAINED = f"{TIMM}resnet18"
 SMALL_SIDE = 64
 """Pixels up to which the networks of the papers are meant, and their batches."""
-WIDTHS = {"small_cnn": 32, "wide_resnet": 2, "mlp": 128}
+WIDTHS = {"small_cnn": 32, "whitened_cnn": 64, "wide_resnet": 2, "mlp": 128}
 
 
 def choose_size(settings: Settings) -> tuple[int | None, str]:
@@ -149,11 +153,17 @@ def complete(
     else:
         fill("width", WIDTHS[network], network)
     _size(settings, dataset, fill)
-    steps = fill("steps", *_steps(device, tuned))
     labeled, unlabeled = len(split.labeled.labels), len(split.unlabeled)
-    batch = fill("labeled_batch", *_labeled_batch(dataset, device, labeled))
-    fill("unlabeled_batch", max(2, min(2 * batch, unlabeled)), "twice the labeled batch")  # BatchNorm needs 2
-    optimizer = fill("optimizer", *(("adamw", "pretrained weights") if tuned else ("sgd", "as in the papers")))
+    if labeled:
+        steps = fill("steps", *_steps(device, tuned))
+        batch = fill("labeled_batch", *_labeled_batch(dataset, device, labeled))
+        fill("unlabeled_batch", max(2, min(2 * batch, unlabeled)), "twice the labeled batch")  # BatchNorm needs 2
+        optimizer = fill("optimizer", *(("adamw", "pretrained weights") if tuned else ("sgd", "as in the papers")))
+    else:
+        chosen["labeled_batch"] = 0
+        batch = fill("unlabeled_batch", max(2, min(PRETRAINING_BATCH, unlabeled)), "many to compare with, all at most")
+        steps = fill("steps", *_pretraining_steps(device, unlabeled, batch))
+        optimizer = fill("optimizer", "adamw", "for pre-training")
     if tuned:
         fill("learning_rate", FINE_TUNING_RATES[optimizer], f"{optimizer}, to refine pretrained weights")
         fill("layer_decay", LAYER_DECAY, "pretrained layers near the input are general and change least")
@@ -213,7 +223,8 @@ def network_from(spec: dict[str, Any], weights: Weights | None = None) -> nn.Mod
         spec: its name and arguments.
         weights: what to start from instead of random weights.
     """
-    kinds: dict[str, type[nn.Module]] = {"mlp": MLP, "small_cnn": SmallCNN, "wide_resnet": WideResNet}
+    kinds: dict[str, type[nn.Module]]
+    kinds = {"mlp": MLP, "small_cnn": SmallCNN, "whitened_cnn": WhitenedCNN, "wide_resnet": WideResNet}
     arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
     arguments.pop("weights", None)
     if spec["name"].startswith(TIMM):
@@ -237,15 +248,19 @@ def _spec(settings: Settings, dataset: Dataset) -> dict[str, Any]:
     """The network's name and arguments as JSON values."""
     assert settings.network is not None
     if (settings.network == "mlp") != (dataset.kind == "vectors"):
-        fix = "network=mlp" if dataset.kind == "vectors" else "network=small_cnn or wide_resnet, or a timm model"
+        fix = (
+            "network=mlp"
+            if dataset.kind == "vectors"
+            else "network=small_cnn, whitened_cnn or wide_resnet, or a timm model"
+        )
         raise DataError("D112", f"network {settings.network} does not read {dataset.kind}", f"set {fix}")
-    spec: dict[str, Any] = {"name": settings.network, "classes": len(dataset.classes)}
+    spec: dict[str, Any] = {"name": settings.network, "classes": max(1, len(dataset.classes))}  # pre-training has none
     channels, *size = dataset.inputs.shape[1:]
     if settings.network == "mlp":
         return spec | {"inputs": channels, "width": settings.width}
     if settings.network == "wide_resnet":
         return spec | {"channels": channels, "widen": settings.width}
-    if settings.network == "small_cnn":
+    if settings.network in ("small_cnn", "whitened_cnn"):
         return spec | {"channels": channels, "size": size, "width": settings.width}
     return spec | {"channels": channels, "size": size}
 
@@ -283,6 +298,14 @@ def _steps(device: str, tuned: bool) -> tuple[int, str]:
     return steps, f"default budget on {device}"
 
 
+def _pretraining_steps(device: str, pool: int, batch: int) -> tuple[int, str]:
+    epochs = PRETRAINING_EPOCHS[device]
+    steps = math.ceil(epochs * pool / batch)
+    return max(
+        LEAST_PRETRAINING, steps
+    ), f"{epochs} times through {pool:,} examples, {LEAST_PRETRAINING} steps at least"
+
+
 def _labeled_batch(dataset: Dataset, device: str, labeled: int) -> tuple[int, str]:
     side = _side(dataset)
     if side <= SMALL_SIDE:
@@ -300,7 +323,9 @@ def _classifier(settings: Settings, network: str, classes: int) -> str:
         there = weight_files.classes_of(weight_files.shapes(settings.weights or ""), str(name))
     if there == classes:
         return f"the classifier's too, of {classes} classes"
-    return f"but the classifier starts anew: {classes} classes here, {there or 'none'} in the weights"
+    if classes == 0:
+        return "all but the classifier, which pre-training leaves alone"
+    return f"but the classifier starts anew: {classes} classes here, {there if there > 1 else 'none'} in the weights"
 
 
 def _side(dataset: Dataset) -> int:

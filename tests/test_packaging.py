@@ -34,6 +34,7 @@ ROOMS = (
     ("cli",),
     ("demo", "doctor"),
     ("checking", "comparing", "embedding", "estimator", "exporting", "runs"),
+    ("starting",),
     ("pretraining",),
     ("reporting",),
     ("evidence",),

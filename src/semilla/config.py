@@ -264,23 +264,33 @@ def parse_assignment(text: str) -> tuple[str, Value]:
     return key.strip(), tuple(value) if isinstance(value, list) else value
 
 
+TABLES = ("baseline", "pretrain")
+"""Tables of a recipe: the deltas of the supervised training beside the method, and of the pre-training before it."""
+
+
 def recipe(name: str | Path) -> dict[str, Any]:
     """The deltas of a recipe: one that comes with semilla (``digits/uda``) or a TOML file of the user's.
 
-    Its table ``baseline``, the deltas of the supervised training beside the method, is left to `baseline_of`.
+    Its `TABLES` are left to `table_of`.
 
     Raises:
         UsageError: no such recipe, not TOML, or larger than 64 kB.
     """
-    return {key: value for key, value in _read_recipe(name).items() if key != "baseline"}
+    return {key: value for key, value in _read_recipe(name).items() if key not in TABLES}
 
 
-def baseline_of(name: str | Path) -> dict[str, Any] | None:
-    """The deltas that a recipe has for the baseline; None where it does not speak of it. Raises as `recipe`."""
-    own = _read_recipe(name).get("baseline")
+def table_of(name: str | Path, table: str) -> dict[str, Any] | None:
+    """One of a recipe's `TABLES`; None where it does not speak of it. Raises as `recipe`."""
+    own = _read_recipe(name).get(table)
     if own is not None and not isinstance(own, dict):
-        raise UsageError("U005", f"baseline = {reprlib.repr(own)} is not a table of settings", "write [baseline]")
+        raise UsageError("U005", f"{table} = {reprlib.repr(own)} is not a table of settings", f"write [{table}]")
     return own
+
+
+def recipe_for(name: str | Path, method: str) -> str | Path:
+    """The recipe of a method where only its folder is named: ``paper`` stands for ``paper/fixmatch``."""
+    known = recipes()
+    return f"{name}/{method}" if str(name) not in known and f"{name}/{method}" in known else name
 
 
 def _read_recipe(name: str | Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from torch import nn
 import semilla
 from semilla import files
 from semilla.augment.vectors import reference_rows
-from semilla.config import Settings, recipe, recipes
+from semilla.config import Settings, recipe, recipe_for, recipes
 from semilla.config import settings as resolve
 from semilla.contract import Info, Method, Net
 from semilla.data.dataset import Dataset, Inputs, Split, fingerprint, held_out_fingerprint, split, take
@@ -225,7 +225,7 @@ def plan_fit(
     asked = resolve(
         entry.name,
         entry.hyperparameters,
-        *_recipe_layers(recipe, dataset, _known_as(dataset, source), entry.name),
+        *_recipe_layers(recipe, dataset, source, entry.name),
         changes,
     )
     index = _labeled_index(dataset, labels, labels_file, asked.seed)
@@ -587,15 +587,25 @@ def _known_as(dataset: Dataset, source: Source | None) -> str:
     return source.data if source is not None and isinstance(source.data, str) else dataset.name
 
 
-def _recipe_layers(name: str | Path | None, dataset: Dataset, known_as: str, method: str) -> list[dict[str, Any]]:
-    if name is None:
-        return []
+def recipe_named(name: str | Path | None, dataset: Dataset, source: Source | None, method: str) -> str | Path | None:
+    """The recipe that a word stands for: ``auto`` is the one for this set and method, a folder the one for the method.
+
+    Returns:
+        The recipe's name or file; None for none.
+    """
     if name != "auto":
-        return [recipe(name)]
-    own = f"{known_as}/{method}"
-    if own in recipes():
-        return [recipe(own)]
-    return [{"views": STRONGEST[dataset.kind]}] if method == "supervised" else []
+        return None if name is None else recipe_for(name, method)
+    own = f"{_known_as(dataset, source)}/{method}"
+    return own if own in recipes() else None
+
+
+def _recipe_layers(
+    name: str | Path | None, dataset: Dataset, source: Source | None, method: str
+) -> list[dict[str, Any]]:
+    found = recipe_named(name, dataset, source, method)
+    if found is not None:
+        return [recipe(found)]
+    return [{"views": STRONGEST[dataset.kind]}] if name == "auto" and method == "supervised" else []
 
 
 def _labeled_index(dataset: Dataset, count: int | None, file: str | Path | None, seed: int) -> np.ndarray[Any, Any]:

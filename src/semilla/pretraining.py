@@ -173,7 +173,8 @@ def pretrain(
     read = read_out(fit, result.model, dataset, labels) if readout else None
     if folder is not None:
         _write(folder, fit, read, source, dataset, command)
-    say(read.line() if read is not None else "no read-out: it needs labels of two classes and a test part")
+    if readout:
+        say(read.line() if read is not None else "no read-out: it needs labels of two classes and a test part")
     return Pretrained(result, read, folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from semilla import files
-from semilla.config import PARAMETERS, baseline_of, settings
+from semilla.config import PARAMETERS, settings, table_of
 from semilla.contract import Method
 from semilla.data.dataset import UNKNOWN, Dataset, held_out_fingerprint
 from semilla.data.labels import IMBALANCE, IntArray
@@ -25,10 +26,10 @@ from semilla.data.sources import load as load_data
 from semilla.errors import DataError, StateError, UsageError
 from semilla.evidence.comparison import share_used
 from semilla.evidence.verdict import FEW, Verdict, judge
-from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, versions
+from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, recipe_named, versions
 from semilla.inference.model import Model
 from semilla.methods import find
-from semilla.pretraining import start_from
+from semilla.starting import first_stage, make_start, started
 from semilla.text import clean
 from semilla.training import plan
 from semilla.training.trial import profile, step_seconds
@@ -108,6 +109,7 @@ def train(
     recipe: str | Path | None = "auto",
     minutes: float | None = None,
     init: str | Path | None = None,
+    pretraining: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -134,6 +136,9 @@ def train(
         minutes: train the method for about so long, instead of ``steps``; the baseline gets as many steps.
         init: a run (of `semilla.pretrain`, or of this function) or a safetensors file to start from. The baseline
             starts from it too, and a second one from scratch.
+        pretraining: a method of `semilla.pretrain` that makes such a start first, in ``out``/pretrain, from all
+            examples without their labels; ``none`` leaves out what a recipe has. Of ``minutes`` it takes its share, and
+            the verdict is against labels alone from scratch.
         out: the run folder; None keeps everything in memory.
         resume: take up a run where it stopped.
         overwrite: start anew although ``out`` holds this fit.
@@ -163,13 +168,24 @@ def train(
     if evaluate_on not in ("test", "development"):
         raise UsageError("U015", f"evaluate_on = {evaluate_on!r} is no held-out part", "test or development")
     source, changes = Source.of(data, changes)
-    if init is not None:
-        network = _started(init, network, changes)
     _check_words(method, changes)
     folder = None if out is None else Path(out)
     if folder is not None:
         source.refuse_inside(folder)
     dataset = load_data(_sized(source, network, changes), progress)
+    if recipe not in ("auto", None):
+        recipe = recipe_named(recipe, dataset, source, find(method).name)
+    stage = first_stage(pretraining, recipe_named(recipe, dataset, source, find(method).name), init)
+    if stage is not None:
+        if folder is None and not dry_run:
+            raise UsageError("U073", "a pre-training is kept in the run's folder, and there is none", "say which: out=")
+        share, given = stage.pop("share"), changes | {"network": network}
+        words = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
+        part = None if minutes is None else share * minutes
+        init = make_start(dataset, stage, folder or Path(), given, part, resume, **words)
+        minutes = None if minutes is None else (1 - share) * minutes
+    if init is not None:
+        network = started(init, network, changes)
     common: dict[str, Any] = {"labels": labels, "labels_file": labels_file, "out": folder, "resume": resume}
     common |= {"evaluate_on": evaluate_on, "source": source}
     try:
@@ -198,7 +214,7 @@ def train(
         _check_data(folder, dataset, fits, resume, overwrite, allow_data_change)
     allowed = {"allow_change": tuple(allow_change), "allow_data_change": allow_data_change}
     results = {fit.name: _run(fit, folder, fit is main, resume, overwrite, allowed, progress) for fit in fits}
-    trained = _concluded(results, folder, tuple(told))
+    trained = _concluded(results, folder, tuple(told), whole=stage is not None)
     if folder is not None:
         _save_manifest(folder, dataset)  # now that every fit has accepted what changed
         _write(folder, trained, source, dataset, command)
@@ -229,23 +245,6 @@ def _run(
     if resume and folder is not None and not any((folder / "fits").glob(f"*/{FIT}")):
         raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
     return fit.run(place, resume=resume and began, overwrite=overwrite, progress=progress, **(allowed if began else {}))
-
-
-def _started(init: str | Path, network: nn.Module | str | None, changes: dict[str, Any]) -> nn.Module | str | None:
-    """Put the start into the settings, and say which network it is of.
-
-    Raises:
-        UsageError: U008, ``weights`` say another start; U063, another network was asked for than the start's.
-    """
-    if changes.get("weights") is not None:
-        raise UsageError("U008", "init and weights both say what to start from", "give one of them")
-    start = start_from(init)
-    named = start.pop("network", None)
-    if named is not None and network not in (None, named):
-        asked = network if isinstance(network, str) else "a network of your own"
-        raise UsageError("U063", f"{str(init)!r} is a {named}, not {asked}", "leave network out")
-    changes |= start
-    return network if named is None else named
 
 
 def _from_scratch(dataset: Dataset, main: Fit, common: dict[str, Any], changes: dict[str, Any]) -> Fit:
@@ -283,7 +282,7 @@ def _baseline(
     """
     given = {key: value for key, value in changes.items() if key in PARAMETERS}
     named = recipe not in ("auto", None)
-    own = baseline_of(recipe) if named and recipe is not None else None
+    own = table_of(recipe, "baseline") if named and recipe is not None else None
     common_names = PARAMETERS if named and own is None else _SHARED
     shared = {name: getattr(main.settings, name) for name in common_names}
     net = network if isinstance(network, nn.Module) else main.settings.network
@@ -403,11 +402,16 @@ def _save_manifest(folder: Path, dataset: Dataset) -> None:
         dataset.manifest.save(folder / MANIFEST)
 
 
-def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str, ...]) -> Trained:
-    """The verdict, and which fit the run stands for."""
+def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str, ...], whole: bool) -> Trained:
+    """The verdict, and which fit the run stands for.
+
+    ``whole``: the start was made of the unlabeled examples too, so that the baseline is the fit without it.
+    """
     if len(results) == 1:
         return Trained(results, None, next(iter(results)), "it is the only fit", folder, told)
-    *scratch, base, main = results
+    *others, base, main = results
+    if whole and others:
+        others, base = [base], others[0]
     parts = [part for part in ("development", "test") if f"{part}_logits" in results[main].outputs]
     if not parts:
         why = "it uses the unlabeled data; without a test part nothing is claimed"
@@ -415,17 +419,18 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
     verdict = None
     if "test" in parts:
         used = share_used(results[main].history)
-        verdict = judge(results[main].settings.method, _right(results[main]), BASELINE, _right(results[base]), used)
-    scores = {name: float(_right(results[name], parts[0]).mean()) for name in (*scratch, base, main)}
+        own, alone = (name.rsplit("-", 1)[0] for name in (main, base))
+        verdict = judge(own, _right(results[main]), alone, _right(results[base]), used)
+    scores = {name: float(_right(results[name], parts[0]).mean()) for name in (*others, base, main)}
     gain = scores[main] - scores[base]
     chosen, why = (
-        (main, f"it is {100 * gain:.1f} points better than {BASELINE} on the {parts[0]} labels")
+        (main, f"it is {100 * gain:.1f} points better than {base.rsplit('-', 1)[0]} on the {parts[0]} labels")
         if gain > 0
         else (base, f"the other is not better on the {parts[0]} labels ({100 * gain:+.1f} points)")
     )
-    for name in scratch:
+    for name in others:
         if scores[name] > scores[chosen]:
-            chosen, why = name, f"no fit from the given start is better on the {parts[0]} labels"
+            chosen, why = name, f"no other fit of this run is better on the {parts[0]} labels"
     return Trained(results, verdict, chosen, why, folder, told)
 
 
@@ -500,4 +505,6 @@ def _write(folder: Path, trained: Trained, source: Source, dataset: Dataset, com
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{Path(value).name} " if isinstance(value, str) and os.sep in value else str(value)

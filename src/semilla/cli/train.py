@@ -33,6 +33,7 @@ from semilla.methods.catalogue import plug_in
 )
 @click.option("--weights", metavar="PATH", help="Start from this safetensors file; hub downloads a timm model's own.")
 @click.option("--init", metavar="RUN", help="Start from this run (see semilla pretrain) or safetensors file.")
+@click.option("--pretrain", "pretraining", metavar="METHOD", help="First make such a start, as semilla pretrain does.")
 @click.option("--layer-decay", type=float, help="Learning rate factor from each layer to the one below it.")
 @click.option("--steps", type=int, help="Optimizer steps.")
 @click.option("--minutes", type=float, help="Train for about so long instead of a number of steps.")

@@ -102,7 +102,8 @@ class Verdict:
         if self.word == "cannot tell":
             asked = "cannot tell with this many labels whether the unlabeled data helped in this run"
             return f"{asked}: {self.open_question()}"
-        gain = f"{_points(self.difference)} against {self.baseline} training on these test examples"
+        alone = "training from scratch" if self.baseline == "from_scratch" else f"{self.baseline} training"
+        gain = f"{_points(self.difference)} against {alone} on these test examples"
         return (
             f"the unlabeled data {self.word} in this run: {gain} (other label draws, weights, order: semilla compare)"
         )

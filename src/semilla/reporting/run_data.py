@@ -121,7 +121,8 @@ class RunData:
         own: the semi-supervised fit that was compared, or None.
         baseline: the supervised fit it was compared with, or None.
         manifest: every example's path, or None.
-        scratch: the supervised fit without the start that the others had, or None.
+        starts: the supervised fit without the start that the others had, and the one with it; empty where every fit
+            began from scratch.
         unfinished: the names of the fits that were begun and have no result.
     """
 
@@ -131,7 +132,7 @@ class RunData:
     own: FitData | None
     baseline: FitData | None
     manifest: Manifest | None
-    scratch: FitData | None = None
+    starts: tuple[FitData, ...] = ()
     unfinished: tuple[str, ...] = ()
 
     @property
@@ -174,8 +175,10 @@ def read_run(run: Path, fit: str | None = None) -> RunData:
         return None if name is None else model if name == model.name else read_fit(run / "fits" / name)
 
     rows = Manifest.read(manifest) if manifest.exists() else None
-    scratch = _named(f"{SCRATCH}-{seed}", names)
-    return RunData(run, summary, model, other(own), other(baseline), rows, other(scratch), unfinished)
+    from_scratch = _named(f"{SCRATCH}-{seed}", names)
+    both = (from_scratch, _named(f"{BASELINE}-{seed}", names)) if from_scratch is not None else ()
+    starts = tuple(fit for fit in map(other, both) if fit is not None)
+    return RunData(run, summary, model, other(own), other(baseline), rows, starts, unfinished)
 
 
 def read_fit(folder: Path) -> FitData:

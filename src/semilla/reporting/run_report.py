@@ -77,7 +77,8 @@ def report(
 def figures_of(run: RunData) -> dict[str, Chart]:
     """Every figure the run has the numbers for, by name."""
     own = run.own or run.model
-    curves = [own, *(fit for fit in (run.baseline, run.scratch) if fit is not None and fit is not own)]
+    others = {fit.name: fit for fit in (run.baseline, *run.starts) if fit is not None and fit.name != own.name}
+    curves = [own, *others.values()]
     made = [
         charts.difference_chart(run.verdict) if run.verdict else None,
         charts.learning_chart(curves),
@@ -222,7 +223,7 @@ def _notes(run: RunData) -> list[tuple[str, str]]:
     for note in filter(None, run.model.described.get("notes", [])):
         coded = _CODED.fullmatch(str(note))
         said.append(("warn", private(f"{coded[2]} ({coded[1]})")) if coded else ("plain", private(str(note))))
-    fits = {fit.name: fit for fit in (run.model, run.own, run.baseline, run.scratch) if fit is not None}
+    fits = {fit.name: fit for fit in (run.model, run.own, run.baseline, *run.starts) if fit is not None}
     for name, fit in fits.items():
         said += [("warn", private(f"{name}: {text} ({code})")) for code, text in fit.result.get("warnings", [])]
     return said

@@ -40,7 +40,7 @@ def verdict_words(run: RunData) -> dict[str, Any]:
     ]
     if any(str(note).startswith("warn[D030]") for note in run.model.described.get("notes", [])):
         sentences.append("Some test examples were also trained on, so all these numbers are too good.")
-    sentences[1:1] = _starts(run, percent(base.mean), percent(own.mean))
+    sentences[1:1] = _starts(run, percent(own.mean))
     tiles = [
         (mean, f"points; {level} interval {low} to {high}"),
         (f"{percent(own.mean)}", f"with unlabeled data; {percent(own.low)} to {percent(own.high)}"),
@@ -57,15 +57,15 @@ def verdict_words(run: RunData) -> dict[str, Any]:
     }
 
 
-def _starts(run: RunData, labels_alone: str, with_pool: str) -> list[str]:
+def _starts(run: RunData, with_pool: str) -> list[str]:
     """What the start was worth by itself, where the run has a fit from scratch."""
-    test = run.scratch.parts.get("test") if run.scratch is not None else None
-    if test is None or test.labels is None:
+    tests = [part for fit in run.starts if (part := fit.parts.get("test")) is not None]
+    alone = [percent(float((test.logits.argmax(1) == test.labels).mean())) for test in tests if test.labels is not None]
+    if len(alone) < 2:
         return []
-    scratch = percent(float((test.logits.argmax(1) == test.labels).mean()))
     return [
-        f"Three starts, step by step: from scratch the labels alone reach {scratch}; fine-tuned from the pre-trained "
-        f"start, {labels_alone}; fine-tuned and with the unlabeled data, {with_pool}."
+        f"Step by step: from scratch the labels alone reach {alone[0]}; fine-tuned from the pre-trained start they "
+        f"reach {alone[1]}; fine-tuned and with the unlabeled data, {with_pool}."
     ]
 
 

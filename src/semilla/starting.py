@@ -1,0 +1,99 @@
+"""What a training starts from: a run or a file that is given, or a pre-training that is made first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from semilla.config import recipe as read_recipe
+from semilla.config import table_of
+from semilla.data.dataset import Dataset
+from semilla.errors import UsageError
+from semilla.fitting import FIT
+from semilla.pretraining import pretrain, start_from
+
+STAGE = "pretrain"
+"""The folder of the pre-training inside a run's folder, and the recipe's table that asks for one."""
+SHARE = 0.4
+"""Of a budget in minutes, what the pre-training takes where a recipe says nothing else."""
+
+_OF_BOTH = (
+    *("network", "width", "size", "resize", "seed", "device", "precision", "memory_format", "threads"),
+    *("save_every", "log_every"),
+)
+"""Settings of the training that its pre-training shares."""
+
+
+def first_stage(asked: str | None, recipe: str | Path | None, init: str | Path | None) -> dict[str, Any] | None:
+    """What is to be done before a training: ``method``, ``share`` of the minutes, and settings; None for nothing.
+
+    Args:
+        asked: a method of pre-training, ``none`` for none, or None to leave it to the recipe.
+        recipe: a recipe's name or file, or None.
+        init: what the user starts from.
+
+    Raises:
+        UsageError: U008, both a start and a pre-training were asked for.
+    """
+    if init is not None:
+        if asked not in (None, "none"):
+            raise UsageError("U008", "init and pretrain both say what to start from", "give one of them")
+        return None
+    own = table_of(recipe, STAGE) if recipe is not None else None
+    if asked == "none" or (asked is None and own is None):
+        return None
+    stage = {"method": "simclr", "share": SHARE, **(own or {})}
+    if asked not in (None, stage["method"]):  # another method's settings are not for it
+        stage = {"method": asked, "share": stage["share"]}
+    if not isinstance(stage["share"], int | float) or not 0 < stage["share"] < 1:
+        raise UsageError("U006", f"share = {stage['share']!r} of the minutes is out of range", "between 0 and 1")
+    shared = read_recipe(recipe) if recipe is not None else {}
+    return {**{name: value for name, value in shared.items() if name in _OF_BOTH}, **stage}
+
+
+def make_start(
+    dataset: Dataset,
+    stage: dict[str, Any],
+    folder: Path,
+    changes: dict[str, Any],
+    minutes: float | None,
+    resume: bool,
+    **words: Any,
+) -> Path | None:
+    """Pre-train, and say where the start lies; None for a dry run.
+
+    Args:
+        dataset: whose labels are not looked at.
+        stage: as `first_stage` gives it, without the share.
+        folder: of the run.
+        changes: the settings of the training; those of both are taken over.
+        minutes: for this stage, or None to leave it to the steps.
+        resume: whether the run is taken up again: a stage that was not begun begins.
+        **words: as for `semilla.pretrain`.
+    """
+    place = folder / STAGE
+    given = {name: value for name, value in changes.items() if name in _OF_BOTH and value is not None}
+    begun = any((place / "fits").glob(f"*/{FIT}"))
+    made = pretrain(
+        dataset, out=place, minutes=minutes, resume=resume and begun, readout=False, **{**stage, **given}, **words
+    )
+    return None if made is None else place
+
+
+def started(init: str | Path, network: nn.Module | str | None, changes: dict[str, Any]) -> nn.Module | str | None:
+    """Put a start into the settings, and say which network it is of.
+
+    Raises:
+        UsageError: U008, ``weights`` say another start; U063, another network was asked for than the start's.
+    """
+    if changes.get("weights") is not None:
+        raise UsageError("U008", "init and weights both say what to start from", "give one of them")
+    start = start_from(init)
+    named = start.pop("network", None)
+    if named is not None and network not in (None, named):
+        asked = network if isinstance(network, str) else "a network of your own"
+        raise UsageError("U063", f"{str(init)!r} is a {named}, not {asked}", "leave network out")
+    changes |= start
+    return network if named is None else named

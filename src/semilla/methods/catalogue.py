@@ -70,6 +70,8 @@ _LABELED_VIEW = Parameter("view of the labeled examples", "weak", "weak", choice
 _UPDATE_BN = Parameter("unlabeled passes move BatchNorm's running statistics", False, "false in the later references")
 _JOINT = Parameter("one pass over all views with common BatchNorm statistics", False, "true")
 _STUDENT_VIEWS = Parameter("views of target and student", ("weak", "strong"), "weak, strong", choices=VIEWS, length=2)
+_ALIGN = Parameter("shift the guesses until their mean is that of the labels", False, "false; true in ReMixMatch")
+_RELATIVE = Parameter("τ is a share of the mean confidence in labeled examples", False, "false; true in AdaMatch")
 _CONSISTENCY_ON = Parameter("which examples must agree", "unlabeled", "all", choices=("unlabeled", "all"))
 
 METHODS: dict[str, Entry] = {
@@ -148,6 +150,8 @@ METHODS: dict[str, Entry] = {
             "views": _STUDENT_VIEWS,
             "labeled_view": _LABELED_VIEW,
             "joint": _JOINT,
+            "align": _ALIGN,
+            "relative": _RELATIVE,
         },
     ),
     "pseudo_label": Entry(
@@ -167,6 +171,8 @@ METHODS: dict[str, Entry] = {
             "ramp_shape": _RAMP_SHAPE,
             "view": _VIEW,
             "update_bn": _UPDATE_BN,
+            "align": _ALIGN,
+            "relative": _RELATIVE,
         },
     ),
     "mixmatch": Entry(
@@ -209,6 +215,8 @@ METHODS: dict[str, Entry] = {
             "views": _STUDENT_VIEWS,
             "labeled_view": _LABELED_VIEW,
             "joint": _JOINT,
+            "align": _ALIGN,
+            "relative": _RELATIVE,
         },
     ),
 }

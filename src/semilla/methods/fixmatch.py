@@ -11,6 +11,8 @@ Defaults and deviations:
   max p ≥ τ; the two differ only where they are equal.
 * ``joint=False``: separate passes, no gradient on the weak view, which saves its backward pass. The references run
   one pass over everything, which normalises by the statistics of all views together: ``joint=True``.
+* ``align`` and ``relative`` are off, as in the paper; with few steps they keep the guesses spread over the classes
+  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from typing import final
 
 import torch
 
-from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
+from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Output, Run
+from semilla.parts.alignment import Alignment
 from semilla.parts.forward import together
 from semilla.parts.monitors import usage
 from semilla.parts.targets import probs
@@ -37,6 +40,8 @@ class FixMatch(Method):
         views: the unlabeled examples' views: the guess's, the student's.
         labeled_view: the labeled examples' view.
         joint: one pass over all views with common BatchNorm statistics.
+        align: shift the guesses until their mean is the labels' distribution (`semilla.parts.alignment`).
+        relative: τ is a share of the mean confidence in the labeled examples of the batch.
     """
 
     def __init__(
@@ -48,28 +53,35 @@ class FixMatch(Method):
         views: tuple[str, str] = ("weak", "strong"),
         labeled_view: str = "weak",
         joint: bool = False,
+        align: bool = False,
+        relative: bool = False,
     ) -> None:
         super().__init__()
         self.threshold, self.weight = threshold, weight
         self.labeled_views, self.unlabeled_views = (labeled_view,), tuple(views)
-        self.joint = joint
+        self.joint, self.relative = joint, relative
+        self.alignment = Alignment(info) if align else None
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Supervised loss, then the strong view's loss against the confident guesses."""
         task = run.task
         if self.joint:
             labeled, weak, strong = together(net, batch.x[0], *batch.u)
-            target, confidence = task.guess(weak)
+            target, confidence = task.guess(self._aligned(weak))
         else:
             labeled = net(batch.x[0], task.prefix(batch.y))
             with torch.no_grad():
                 weak = net(batch.u[0])
-            target, confidence = task.guess(weak)
+            target, confidence = task.guess(self._aligned(weak))
             strong = net(batch.u[1], task.prefix(target))
 
-        mask = above(confidence, self.threshold)
+        share = task.guess(labeled).confidence.mean() if self.relative else 1.0
+        mask = above(confidence, share * self.threshold)
         losses = {
             "supervised": task.loss(labeled, batch.y).mean(),
             "consistency": self.weight * (mask * task.loss(strong, target)).mean(),
         }
         return losses, usage(probs(weak.logits), mask)
+
+    def _aligned(self, weak: Output) -> Output:
+        return weak if self.alignment is None else weak._replace(logits=self.alignment(weak.logits))

@@ -12,6 +12,8 @@ Defaults and deviations:
   own confidence; in Google's two repositories the mask's shape lets it only scale the batch's mean.
 * Target and gradient come from one pass over one weak view, with BatchNorm's running statistics from the labeled pass
   only (``frozen_bn``), as in the MixMatch repository, TorchSSL and USB.
+* ``align`` and ``relative`` are off, as in the paper; with few steps they keep the guesses spread over the classes
+  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import final
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
 from semilla.errors import UsageError
+from semilla.parts.alignment import Alignment
 from semilla.parts.forward import frozen_bn
 from semilla.parts.monitors import usage
 from semilla.parts.ramps import Ramp, ramp
@@ -41,6 +44,8 @@ class PseudoLabel(Method):
         ramp_shape: ``linear`` or ``sigmoid``.
         view: the unlabeled and the labeled examples' view.
         update_bn: let the unlabeled pass move BatchNorm's running statistics.
+        align: shift the guesses until their mean is the labels' distribution (`semilla.parts.alignment`).
+        relative: τ is a share of the mean confidence in the labeled examples of the batch.
     """
 
     def __init__(
@@ -54,13 +59,16 @@ class PseudoLabel(Method):
         ramp_shape: Ramp = "linear",
         view: str = "weak",
         update_bn: bool = False,
+        align: bool = False,
+        relative: bool = False,
     ) -> None:
         super().__init__()
         if ramp_start > ramp:
             raise UsageError("U006", f"ramp_start = {ramp_start} is after ramp = {ramp}", "let it start before it ends")
         self.threshold, self.weight = threshold, weight
         self.ramp_start, self.ramp, self.ramp_shape = ramp_start, ramp, ramp_shape
-        self.update_bn = update_bn
+        self.update_bn, self.relative = update_bn, relative
+        self.alignment = Alignment(info) if align else None
         self.labeled_views = self.unlabeled_views = (view,)
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
@@ -70,8 +78,12 @@ class PseudoLabel(Method):
 
         with nullcontext() if self.update_bn else frozen_bn(net):
             unlabeled = net(batch.u[0])
-        target, confidence = task.guess(unlabeled)
-        mask = above(confidence, self.threshold)
+        aligned = unlabeled
+        if self.alignment is not None:
+            aligned = unlabeled._replace(logits=self.alignment(unlabeled.logits))
+        target, confidence = task.guess(aligned)
+        share = task.guess(labeled).confidence.mean() if self.relative else 1.0
+        mask = above(confidence, share * self.threshold)
 
         weight = self.weight * ramp(run.progress, self.ramp, self.ramp_shape, self.ramp_start)
         losses = {

@@ -18,6 +18,8 @@ Defaults and deviations:
   view; here that pass has no gradient, so the term stands on the strong one.
 * ``joint=False``: separate passes, no gradient on the weak view, which saves its backward pass. The references run
   one pass over everything, which normalises by the statistics of all views together: ``joint=True``.
+* ``align`` and ``relative`` are off, as in the paper; with few steps they keep the guesses spread over the classes
+  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import final
 import torch
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
+from semilla.parts.alignment import Alignment
 from semilla.parts.forward import together
 from semilla.parts.losses import entropy, kl_divergence
 from semilla.parts.monitors import usage
@@ -48,6 +51,8 @@ class UDA(Method):
         views: the unlabeled examples' views: target's, student's.
         labeled_view: the labeled examples' view.
         joint: one pass over all views with common BatchNorm statistics.
+        align: shift the guesses until their mean is the labels' distribution (`semilla.parts.alignment`).
+        relative: τ is a share of the mean confidence in the labeled examples of the batch.
     """
 
     def __init__(
@@ -62,12 +67,15 @@ class UDA(Method):
         views: tuple[str, str] = ("weak", "strong"),
         labeled_view: str = "weak",
         joint: bool = False,
+        align: bool = False,
+        relative: bool = False,
     ) -> None:
         super().__init__()
         self.classes, self.annealing = info.classes, annealing
         self.threshold, self.temperature, self.weight, self.entropy = threshold, temperature, weight, entropy
         self.labeled_views, self.unlabeled_views = (labeled_view,), tuple(views)
-        self.joint = joint
+        self.joint, self.relative = joint, relative
+        self.alignment = Alignment(info) if align else None
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Annealed supervised loss, then the masked divergence of the strong view."""
@@ -80,8 +88,11 @@ class UDA(Method):
                 weak = net(batch.u[0])
             strong = net(batch.u[1], task.prefix(task.guess(weak).target))
 
+        if self.alignment is not None:
+            weak = weak._replace(logits=self.alignment(weak.logits))
         p = probs(weak.logits).detach()
-        mask = above(task.guess(weak).confidence, self.threshold)
+        share = task.guess(labeled).confidence.mean() if self.relative else 1.0
+        mask = above(task.guess(weak).confidence, share * self.threshold)
         divergence = task.soft_loss(strong, sharpen(p, self.temperature), kl_divergence)
 
         supervised = task.loss(labeled, batch.y)

@@ -10,7 +10,7 @@ from torch import Tensor
 Annealing = Literal["linear", "exp", "log"]
 
 
-def above(confidence: Tensor, threshold: float) -> Tensor:
+def above(confidence: Tensor, threshold: float | Tensor) -> Tensor:
     """1.0 where confidence > threshold, else 0.0; a threshold of 1 or more keeps nothing."""
     return (confidence > threshold).float()
 

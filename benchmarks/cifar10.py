@@ -1,0 +1,66 @@
+"""What the two CIFAR-10 benchmarks share: label draws, the exact test pictures, one row for each finished run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+RESULTS = Path(__file__).parent / "results"
+
+
+def draw(labels: int, number: int, folder: Path) -> Path:
+    """The file of a published label draw, by USB's algorithm: positions in the official training order."""
+    with np.load(DATA / "splits" / "label_indexes.npz") as splits:
+        index = np.asarray(splits[f"cifar10_usb_{labels}"][number])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"usb-{labels}-{number}.npy"
+    np.save(path, np.sort(index))
+    return path
+
+
+def exact() -> npt.NDArray[np.int64]:
+    """Positions of the 9,980 test pictures that are the official ones to the bit; 20 stem from lossy copies."""
+    inexact = json.loads((DATA / "cifar10" / "inexact.json").read_text())["inexact_test_indexes"]
+    return np.setdiff1d(np.arange(10_000), inexact)
+
+
+def row(fit: Path) -> dict[str, Any]:
+    """What a finished fit reached: last averaged weights, once, on the exact test pictures."""
+    outputs = safetensors.numpy.load_file(fit / "outputs.safetensors")
+    rows = outputs["test_rows"] - outputs["test_rows"].min()
+    kept = np.isin(rows, exact())
+    right = outputs["test_logits"].argmax(1) == outputs["test_labels"]
+    lines = [json.loads(line) for line in (fit / "metrics.jsonl").read_text().splitlines()]
+    curve = [[line["step"], round(line["test/accuracy"], 4)] for line in lines if "test/accuracy" in line]
+    settings = json.loads((fit / "fit.json").read_text())["fit"]["settings"]
+    return {
+        "accuracy": float(right[kept].mean()),
+        "n": int(kept.sum()),
+        "steps": settings["steps"],
+        "training seconds": seconds(fit),
+        "network": settings["network"],
+        "precision": settings["precision"],
+        "curve": curve,
+    }
+
+
+def seconds(fit: Path) -> float:
+    """Training time of a finished fit."""
+    return float(json.loads((fit / "result.json").read_text())["seconds"])
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What earlier pieces found."""
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def save(path: Path, found: dict[str, Any]) -> None:
+    """After every piece, so that nothing is lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")

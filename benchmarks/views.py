@@ -9,8 +9,9 @@ and of the ratios within a turn. All start from uint8 pixels and end with a norm
 
 * semilla: ``weak``, ``strong`` (FixMatch) and ``lecture``, each example with draws of its own, which are included.
 * Pillow, image by image, as public repositories do it: flip, a crop from reflected edges, two operations by
-  ImageOps, ImageEnhance and Image.transform from the same pool and ranges, ToTensor, Normalize, cutout or
-  RandomErasing. Pillow has no reflected edges: NumPy pads, as in torchvision.
+  ImageOps, ImageEnhance and Image.transform from the same pool and ranges, torchvision's ToTensor and Normalize, cutout
+  or random erasing. Pillow has no reflected edges: NumPy pads, as in torchvision.
+* Pillow, lean: the same with a few lines of PyTorch in place of ToTensor and Normalize.
 * torchvision.transforms.v2 on tensors with its own RandAugment, image by image, and on the whole batch, where one draw
   serves all images: less than what is asked for.
 * Kornia on the whole batch with draws for each image, its own RandAugment: other operations and float32 arithmetic.
@@ -45,6 +46,7 @@ from semilla.randomness import uniform
 CIFAR = Path(__file__).parents[2] / "shared" / "data" / "small" / "cifar10_1000_500.npz"
 RESULTS = Path(__file__).parent / "results" / "views.json"
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
+MEANS, STDS = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
 SIDE, PAD = 32, 4
 TURN = 0.2
 Way = Callable[[], object]
@@ -125,7 +127,11 @@ def ways(name: str, pictures: np.ndarray, packages: list[str]) -> dict[str, Way]
         draws = uniform(0, "benchmark", next(epoch), np.arange(len(batch)), views.draws(name))
         return views(name, batch, torch.from_numpy(draws)).inputs
 
-    found: dict[str, Way] = {"semilla": semilla, "Pillow, each image": lambda: by_pillow(name, pictures)}
+    found: dict[str, Way] = {"semilla": semilla}
+    if "torchvision" in packages:
+        finish = to_tensor_and_normalize()
+        found["Pillow, each image"] = lambda: by_pillow(name, pictures, finish)
+    found["Pillow, each image, lean"] = lambda: by_pillow(name, pictures, lean)
     if "torchvision" in packages:
         change = torchvision_view(name)
         found["torchvision v2, each image"] = lambda: torch.stack([change(one) for one in batch])
@@ -139,10 +145,9 @@ def ways(name: str, pictures: np.ndarray, packages: list[str]) -> dict[str, Way]
 # Pillow.
 
 
-def by_pillow(name: str, pictures: np.ndarray) -> Tensor:
+def by_pillow(name: str, pictures: np.ndarray, finish: Callable[[Image.Image], Tensor]) -> Tensor:
     spec = find(name)
     erase = {"": None, "square": cutout, "rectangle": random_erasing}[spec.erasing]
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     made = []
     for pixels in pictures:
         image = Image.fromarray(pixels)
@@ -156,12 +161,22 @@ def by_pillow(name: str, pictures: np.ndarray) -> Tensor:
             operation = random.choice(spec.pool)
             if random.random() < spec.probability:
                 image = apply(operation, image, spec.level)
-        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32).div_(255)
-        tensor.sub_(mean).div_(std)
+        tensor = finish(image)
         if erase:
             erase(tensor)
         made.append(tensor)
     return torch.stack(made)
+
+
+def to_tensor_and_normalize() -> Callable[[Image.Image], Tensor]:
+    from torchvision import transforms
+
+    return transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+
+
+def lean(image: Image.Image) -> Tensor:
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32).div_(255)
+    return tensor.sub_(MEANS).div_(STDS)
 
 
 def apply(operation: Operation, image: Image.Image, level: float | None) -> Image.Image:

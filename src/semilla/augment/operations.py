@@ -64,6 +64,9 @@ def autocontrast(pixels: Tensor) -> Tensor:
 
 def equalize(pixels: Tensor) -> Tensor:
     """Each channel's levels spread so that they are about equally frequent; under 256 pixels nothing changes."""
+    levels = torch.arange(256, device=pixels.device)
+    if pixels.shape[2] < 256:
+        return levels.to(torch.uint8).expand(*pixels.shape[:2], -1)
     one = torch.ones((), dtype=torch.int64, device=pixels.device)
     histogram = one.new_zeros(*pixels.shape[:2], 256).scatter_add_(2, pixels.long(), one.expand(pixels.shape))
     brightest = histogram.gather(2, pixels.amax(2, keepdim=True).long())
@@ -71,8 +74,9 @@ def equalize(pixels: Tensor) -> Tensor:
     darker = histogram.cumsum(2).sub_(histogram)
     # Whole numbers this small are divided as exactly in floating point, in a fraction of the time.
     table = darker.add_(step // 2).to(precision(pixels.device)).div_(step.clamp(min=1))
-    levels = torch.arange(256, device=pixels.device, dtype=table.dtype)
-    return _to_levels(torch.where(step == 0, levels, table))  # too few pixels, or too few levels, to spread
+    return _to_levels(
+        torch.where(step == 0, levels.to(table.dtype), table)
+    )  # too few pixels, or too few levels, to spread
 
 
 # What to blend with: whole levels in float32 (B, C, H, W) → float32, of that shape or one that expands to it.

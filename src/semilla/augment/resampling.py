@@ -18,19 +18,20 @@ from semilla.augment.geometry import Maps, Vector
 
 GREY = 128
 """What is seen beyond the picture's edge."""
-BLOCK = 2**16
-"""Pixels seen at a time on a CPU, so that what lies between two calls stays in its cache."""
+FEW, BLOCK = 2**14, 2**16
+"""Pixels of a batch for which calls cost more than arithmetic; pixels at a time, so that a CPU's cache holds them."""
 
 
 def see(images: Tensor, maps: Maps) -> list[Tensor]:
     """`resample` of images sorted by `neighbours`, by the function that costs least, in parts to be joined.
 
-    On a CPU less arithmetic is less time; elsewhere fewer calls are, and one serves all.
+    With many pixels on a CPU less arithmetic is less time; otherwise fewer calls are, and one function serves all.
     """
-    if images.device.type != "cpu":
+    side = images.shape[2] * images.shape[3]
+    if images.device.type != "cpu" or len(images) * side < FEW:
         return [resample(images, maps)]
-    block = max(1, BLOCK // (images.shape[2] * images.shape[3]))
-    seen, ends = [], np.cumsum(np.bincount(neighbours(maps), minlength=3)).tolist()
+    seen, block = [], max(1, BLOCK // side)
+    ends = np.cumsum(np.bincount(neighbours(maps), minlength=3)).tolist()
     for function, start, stop in zip((shift, slide, resample), (0, *ends), ends, strict=False):
         for first in range(start, stop, block):
             part = slice(first, min(first + block, stop))

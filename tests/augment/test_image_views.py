@@ -133,6 +133,16 @@ def test_images_and_draws_are_left_as_they_are(name: str) -> None:
     assert torch.equal(draws, before[1])
 
 
+def test_images_are_left_as_they_are_by_a_view_without_moves(add_view) -> None:
+    add_view(ImageView("still", pool=FIXMATCH, count=2, probability=1.0))
+    views, pixels = make((3, 16, 16)), batch((3, 16, 16), 40, 1)
+    before = pixels.clone()
+    assert not torch.equal(
+        views("still", pixels, draw(views, "still", 40, 1)).inputs, make_view((3, 16, 16), "none", 40, 1).inputs
+    )
+    assert torch.equal(pixels, before)
+
+
 @pytest.mark.parametrize("name", VIEWS)
 def test_memory_layout_does_not_matter(name: str) -> None:
     views, pixels = make((3, 16, 12)), batch((3, 16, 12), 40, 1)

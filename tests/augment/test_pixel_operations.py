@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from semilla.augment.operations import FIXMATCH, LECTURE, OPERATIONS
+from semilla.augment import geometry
+from semilla.augment.operations import FIXMATCH, LECTURE, OPERATIONS, autocontrast, color, operate
+from semilla.augment.resampling import neighbours, resample, see, shift, slide
 
 from .pillow_views import FUSED, PILLOW, to_array, to_pillow
 
@@ -112,6 +115,87 @@ def test_equals_pillow_at_random_magnitudes(name: str) -> None:
     (levels, share), _ = TOLERANCE[name]
     assert difference.max() <= levels
     assert (difference > 0).mean() <= share
+
+
+@pytest.mark.parametrize("name", ["Posterize", "Solarize", "Brightness"])
+def test_tables_by_magnitude_hold_every_level(name: str) -> None:
+    """All 256 levels at many magnitudes, the whole and half ones of the range among them."""
+    table, row = OPERATIONS[name].levels, OPERATIONS[name]
+    assert table is not None
+    low, high = (0, 2) if name == "Brightness" else (max(1, row.low - 3) if name == "Posterize" else 0, row.high)
+    magnitudes = np.concatenate((np.linspace(low, high, 513), np.linspace(low, high, 100)))
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    expected = np.stack([np.asarray(PILLOW[name](ramp, m)).ravel() for m in magnitudes.tolist()])
+    np.testing.assert_array_equal(table(magnitudes), expected)
+
+
+def test_autocontrast_holds_every_level_of_every_span() -> None:
+    """32,640 pairs of a darkest and a brightest level, by the formula in the words of Pillow's source, one by one."""
+    low, high = np.triu_indices(256, 1)
+    pixels = torch.from_numpy(np.stack((low, high), 1).astype(np.uint8))[:, None]
+    scale = 255.0 / (high - low)
+    levels = np.arange(256)
+    expected = (levels * scale[:, None] + (-low * scale)[:, None]).astype(np.int64).clip(0, 255)
+    np.testing.assert_array_equal(autocontrast(pixels)[:, 0].numpy(), expected)
+    flat = torch.arange(256, dtype=torch.uint8).view(256, 1, 1).expand(256, 1, 4)
+    assert torch.equal(autocontrast(flat), torch.arange(256, dtype=torch.uint8).expand(256, 1, 256))
+
+
+def test_grey_levels_of_every_colour() -> None:
+    """All 2²⁴ colours in float32 against Pillow's whole numbers."""
+    side = np.arange(256, dtype=np.uint8)
+    for red in np.split(side, 16):
+        colours = np.stack(np.meshgrid(red, side, side, indexing="ij"), -1).reshape(1024, 1024, 3)
+        expected = np.asarray(Image.fromarray(colours).convert("L"))
+        got = color(torch.from_numpy(colours).permute(2, 0, 1)[None].float())
+        assert np.array_equal(got[0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (17, 9), (32, 32), (33, 40)])
+def test_fewer_neighbours_show_the_same(height: int, width: int) -> None:
+    """`resample`, which alone serves other devices, against what serves a CPU in its place."""
+    rng, n = np.random.default_rng(height), 60
+    share, slope = rng.uniform(-0.4, 0.4, n), rng.uniform(-0.4, 0.4, n)
+    whole = rng.integers(-height, height + 1, (2, n))
+    share[:4], slope[:4] = (0, 1, -1, 0.5), (0, 0.25, -0.1, 0.3)
+    maps = {
+        shift: [geometry.translate_x(whole[0] / width, height, width), geometry.identity(n)],
+        slide: [geometry.shear_x(slope, height, width), geometry.shear_y(slope, height, width),
+                geometry.translate_x(share, height, width), geometry.translate_y(share, height, width)],
+        resample: [geometry.rotate(rng.uniform(1, 30, n), height, width)],
+    }  # fmt: skip
+    maps[shift][1][:, :, 2] = whole.T
+    images = torch.from_numpy(rng.integers(0, 256, (n, 3, height, width), dtype=np.uint8))
+    for place, (function, kinds) in enumerate(maps.items()):
+        for each in kinds:
+            fit = neighbours(each) <= place
+            assert fit.mean() > 0.9
+            assert (neighbours(each) == place).mean() > (0.5 if function is shift else 0.9)
+            assert torch.equal(function(images[fit], each[fit]), resample(images[fit], each[fit]))
+    mixed = np.concatenate([each for kinds in maps.values() for each in kinds])
+    mixed = mixed[np.argsort(neighbours(mixed), kind="stable")]
+    many = images.repeat(-(-len(mixed) // n), 1, 1, 1)[: len(mixed)]
+    assert torch.equal(torch.cat(see(many, mixed)), resample(many, mixed))
+
+
+@pytest.mark.parametrize("pool", [FIXMATCH, LECTURE, FIXMATCH[5:7], FIXMATCH[9:], FIXMATCH[:1]])
+@pytest.mark.parametrize("size", [(3, 32, 32), (1, 9, 11)])
+def test_each_image_of_a_batch_gets_its_own_operation(pool, size) -> None:
+    """In any mixture what it gets alone, and nothing where nothing is drawn."""
+    rng, count = np.random.default_rng(len(pool)), 130
+    images = torch.from_numpy(rng.integers(0, 256, (count, *size), dtype=np.uint8))
+    choice = rng.integers(0, len(pool) + 1, count)
+    magnitudes = np.array([rng.uniform(row.low, row.high) for row in (*pool, pool[0])])[choice]
+    changed = images.clone()
+    maps = operate(pool, changed, choice, magnitudes)
+    for k in range(count):
+        if choice[k] == len(pool):
+            assert torch.equal(changed[k], images[k])
+            assert (maps[k] == geometry.identity(1)[0]).all()
+            continue
+        row, one = pool[choice[k]], slice(k, k + 1)
+        assert torch.equal(changed[one], row(images[one], magnitudes[one]))
+        assert (maps[one] == (row.maps or geometry.translate_x)(magnitudes[one] * bool(row.maps), *size[1:])).all()
 
 
 def test_every_operation_is_compared() -> None:

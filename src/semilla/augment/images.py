@@ -11,8 +11,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,8 @@ from torch import Tensor
 
 from semilla.augment import contrastive, geometry
 from semilla.augment.geometry import Maps, Vector
-from semilla.augment.operations import FIXMATCH, LECTURE, Operation, resample
+from semilla.augment.operations import FIXMATCH, LECTURE, Operation, operate
+from semilla.augment.resampling import pick, send
 from semilla.contract import View
 from semilla.errors import DataError, UsageError
 
@@ -146,9 +146,13 @@ class ImageViews:
         spec = find(name)
         self._check(spec, images, draws)
         columns = iter(draws.detach().cpu().numpy().astype(np.float64).T)
-        maps, pixels = self._move(spec, images, columns)
+        maps: Maps | None = None
+        if spec.flip or spec.shift:
+            maps, pixels = self._move(spec, images.contiguous(), columns)
+        else:
+            pixels = images.clone(memory_format=torch.contiguous_format)  # operations change it in place
         for _ in range(spec.count):
-            turned, pixels = _operate(spec, pixels, columns)
+            turned = operate(spec.pool, pixels, *_choose(spec, columns))
             maps = turned if maps is None else geometry.compose(maps, turned)
         if spec.crop:
             cropped, pixels = contrastive.crop(pixels, spec.crop, columns)
@@ -159,7 +163,7 @@ class ImageViews:
         if spec.erasing:
             choose = _square if spec.erasing == "square" else _rectangle
             _erase(inputs, choose(columns, *self.size[1:]))
-        moved = None if maps is None else _send(maps.astype(np.float32), images.device)
+        moved = None if maps is None else send(maps.astype(np.float32), images.device)
         return View(inputs, moved)
 
     def _check(self, spec: ImageView, images: Tensor, draws: Tensor) -> None:
@@ -171,22 +175,23 @@ class ImageViews:
             found = f"{draws.dtype} draws of shape {tuple(draws.shape)} for the view '{spec.name}'"
             raise UsageError("U111", found, f"pass float draws of shape {wanted}")
 
-    def _move(self, spec: ImageView, images: Tensor, columns: Columns) -> tuple[Maps | None, Tensor]:
-        """Mirror and shift by one gather: both only pick pixels."""
-        if not (spec.flip or spec.shift):
-            return None, images
-        batch, (channels, height, width) = len(images), self.size
+    def _move(self, spec: ImageView, images: Tensor, columns: Columns) -> tuple[Maps, Tensor]:
+        """Mirror and shift: both only pick pixels."""
+        batch, (_, height, width) = len(images), self.size
         limit_y, limit_x = self.shift
         flipped = (next(columns) < 0.5) & self.flip if spec.flip else np.zeros(batch, dtype=bool)
         x = _whole(next(columns), -limit_x, limit_x) if spec.shift else np.zeros(batch, dtype=np.int64)
         y = _whole(next(columns), -limit_y, limit_y) if spec.shift else np.zeros(batch, dtype=np.int64)
+        maps = geometry.flip_and_shift(flipped, x.astype(np.float64), y.astype(np.float64), width)
+        if not spec.shift:
+            # Bytes chosen by their bits: on a CPU a quarter of the time of a gather.
+            mask = send(flipped.astype(np.uint8) * np.uint8(255), images.device).view(-1, 1, 1, 1)
+            return maps, (images.flip(3) ^ images).bitwise_and_(mask).bitwise_xor_(images)
         column = _reflect(np.arange(width) + x[:, None], width)
         column = np.where(flipped[:, None], width - 1 - column, column)
         row = _reflect(np.arange(height) + y[:, None], height)
-        source = _send(row * width, images.device)[:, :, None] + _send(column, images.device)[:, None, :]
-        source = source.view(batch, 1, height * width).expand(-1, channels, -1)
-        moved = images.flatten(2).gather(2, source).view(images.shape)
-        return geometry.flip_and_shift(flipped, x.astype(np.float64), y.astype(np.float64), width), moved
+        source = send(row * width, images.device)[:, :, None] + send(column, images.device)[:, None]
+        return maps, pick(images, source.flatten(1)).view(images.shape)
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         device = pixels.device
@@ -220,32 +225,6 @@ def _choose(spec: ImageView, columns: Columns) -> tuple[npt.NDArray[np.int64], V
     return np.where(applied, choice, len(spec.pool)), magnitudes
 
 
-@torch.inference_mode()  # spares a tenth of the time of small batches; `_normalise` makes an ordinary tensor again
-def _operate(spec: ImageView, images: Tensor, columns: Columns) -> tuple[Maps, Tensor]:
-    """One operation on every example: sorted by what they drew, each operation changes one slice of the batch."""
-    pool, device = spec.pool, images.device
-    choice, magnitudes = _choose(spec, columns)
-    order = np.argsort(choice, kind="stable")
-    bounds = np.searchsorted(choice[order], np.arange(len(pool) + 1))
-    maps = geometry.identity(len(images))
-    for operation, start, stop in zip(pool, bounds[:-1], bounds[1:], strict=True):
-        if operation.maps is not None:
-            rows = order[start:stop]
-            maps[rows] = operation.maps(magnitudes[rows], *images.shape[2:])
-
-    waiting = images.index_select(0, _send(order, device))
-    strengths = _send(magnitudes[order].astype(np.float32), device)
-    done = []
-    for function, members in groupby(range(len(pool)), key=lambda k: pool[k].function):
-        first, *others = members
-        part = slice(bounds[first], bounds[(others[-1] if others else first) + 1])
-        if part.start < part.stop:
-            values = _send(maps[order[part]], device) if function is resample else strengths[part]
-            done.append(function(waiting[part], values))
-    done.append(waiting[bounds[-1] :])
-    return maps, torch.cat(done).index_select(0, _send(np.argsort(order), device))
-
-
 @cache
 def _ranges(pool: tuple[Operation, ...]) -> Vector:
     return np.array([(row.low, row.high, row.signed) for row in pool]).T
@@ -276,9 +255,10 @@ def _erase(inputs: Tensor, boxes: Boxes) -> None:
     """Set the boxes to 0, which is the mean colour once the inputs are normalised."""
     top, bottom, left, right = boxes.T[:, :, None]
     y, x = np.arange(inputs.shape[2]), np.arange(inputs.shape[3])
-    rows = _send((top <= y) & (y < bottom), inputs.device)
-    columns = _send((left <= x) & (x < right), inputs.device)
-    inputs.masked_fill_(rows[:, None, :, None] & columns[:, None, None, :], 0.0)
+    rows = send(((y < top) | (bottom <= y)).astype(np.float32), inputs.device)
+    columns = send(((x < left) | (right <= x)).astype(np.float32), inputs.device)
+    # On a CPU a product takes a quarter of the time of `masked_fill_`.
+    inputs.mul_(torch.maximum(rows[:, None, :, None], columns[:, None, None, :]))
 
 
 def _whole(draws: Vector, low: int, high: int) -> npt.NDArray[np.int64]:
@@ -291,8 +271,3 @@ def _reflect(position: npt.NDArray[np.int64], side: int) -> npt.NDArray[np.int64
     """Positions beyond an edge mirrored at the edge pixel, which is not repeated."""
     mirrored: npt.NDArray[np.int64] = side - 1 - np.abs(side - 1 - np.abs(position))
     return mirrored
-
-
-def _send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Small arrays to the device; pageable memory is staged at once, so the copy need not be waited for."""
-    return torch.from_numpy(values).to(device, non_blocking=device.type == "cuda")

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
 from semilla.parts.forward import together
-from semilla.parts.projection import projection
+from semilla.parts.projection import products, projection
 
 
 @final
@@ -34,7 +34,7 @@ class SimCLR(Method):
     Args:
         info: the data set's facts.
         temperature: τ.
-        width: of the projection's hidden layer.
+        hidden: width of the projection's hidden layer.
         dimension: of the space in which views are compared.
         view: of every example, twice.
     """
@@ -46,17 +46,17 @@ class SimCLR(Method):
         info: Info,
         *,
         temperature: float = 0.2,
-        width: int = 512,
+        hidden: int = 512,
         dimension: int = 128,
         view: str = "contrastive",
     ) -> None:
         super().__init__()
-        self.temperature, self.width, self.dimension = temperature, width, dimension
+        self.temperature, self.hidden, self.dimension = temperature, hidden, dimension
         self.unlabeled_views = (view, view)
 
     def heads(self, width: int) -> dict[str, nn.Module]:
         """The projection g over the features."""
-        return {"projection": projection(width, self.width, self.dimension)}
+        return {"projection": projection(width, self.hidden, self.dimension)}
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Equation 1 over both views of every example."""
@@ -64,7 +64,7 @@ class SimCLR(Method):
         features = torch.cat([first.features, second.features])
         z = F.normalize(net.heads["projection"](features).float(), dim=1)
 
-        similarity = z @ z.T / self.temperature
+        similarity = products(z) / self.temperature
         similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), -torch.inf)
         other = torch.arange(len(z), device=z.device).roll(len(first.features))
         right = (similarity.detach().argmax(1) == other).float().mean()

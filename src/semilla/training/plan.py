@@ -130,7 +130,7 @@ def complete(
 
     Raises:
         DataError: D113, a size was asked for that these data do not have and cannot be brought to.
-        UsageError: as `check_weights`.
+        UsageError: as `check_weights`; U006, a pre-training has batches of one example.
     """
     check_weights(settings)
     chosen: dict[str, Any] = {}
@@ -162,6 +162,9 @@ def complete(
     else:
         chosen["labeled_batch"] = 0
         batch = fill("unlabeled_batch", max(2, min(PRETRAINING_BATCH, unlabeled)), "many to compare with, all at most")
+        if batch < 2:  # and BatchNorm needs 2
+            message = f"unlabeled_batch = {batch} leaves nothing to compare an example with"
+            raise UsageError("U006", message, "give 2 or more, better 64")
         steps = fill("steps", *_pretraining_steps(device, unlabeled, batch))
         optimizer = fill("optimizer", "adamw", "for pre-training")
     if tuned:

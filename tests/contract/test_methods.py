@@ -261,7 +261,7 @@ def test_catalogue_says_what_the_class_does(name: str) -> None:
 
 
 def assert_catalogue_says_what_the_class_does(entry: Entry) -> None:
-    """The hyperparameters of a row are the constructor's, with the same defaults, and the class is no base of others."""
+    """The hyperparameters of a row are the constructor's, with the same defaults, and the class is final."""
     method = entry.load()
     arguments = dict(list(inspect.signature(method.__init__).parameters.items())[2:])
     assert {key: argument.default for key, argument in arguments.items()} == {

@@ -44,7 +44,7 @@ class WhitenedCNN(nn.Module):
         self.register_buffer("whitening", _both_signs(random, channels))
         layers: list[nn.Module] = []
         inputs, outputs, side = 2 * directions, width, min(size) - PATCH + 1
-        while side >= _SMALLEST or not layers:
+        while side >= _SMALLEST:
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.MaxPool2d(2)]
             layers += [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
             inputs, outputs, side = outputs, min(2 * outputs, 4 * width), side // 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,11 +25,11 @@ from semilla.data.sources import load as load_data
 from semilla.errors import DataError, StateError, UsageError
 from semilla.evidence.comparison import share_used
 from semilla.evidence.verdict import FEW, Verdict, judge
-from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, recipe_named, versions
+from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, recipe_named, refuse_pretraining, versions
 from semilla.inference.model import Model
 from semilla.methods import find
 from semilla.starting import first_stage, make_start, started
-from semilla.text import clean
+from semilla.text import clean, short
 from semilla.training import plan
 from semilla.training.trial import profile, step_seconds
 
@@ -169,6 +168,8 @@ def train(
         raise UsageError("U015", f"evaluate_on = {evaluate_on!r} is no held-out part", "test or development")
     source, changes = Source.of(data, changes)
     _check_words(method, changes)
+    if init is not None:
+        started(init, network, dict(changes))  # here only for what is wrong with it, before any data are read
     folder = None if out is None else Path(out)
     if folder is not None:
         source.refuse_inside(folder)
@@ -225,6 +226,7 @@ def train(
 def _check_words(method: str | type[Method], changes: dict[str, Any]) -> None:
     """Tell wrong words before any data are read."""
     entry = find(method)
+    refuse_pretraining(entry)
     settings(entry.name, entry.hyperparameters, changes)
 
 
@@ -254,7 +256,8 @@ def _from_scratch(dataset: Dataset, main: Fit, common: dict[str, Any], changes: 
     own = {"weights", "layer_decay", "optimizer", "learning_rate", "network"}
     given = {key: value for key, value in changes.items() if key in PARAMETERS and key not in own}
     net = main.settings.network
-    words = {**given, **shared}
+    views = main.settings.hyperparameters if main.entry.name == BASELINE else {}
+    words = {**views, **given, **shared}
     fit, _ = plan_fit(dataset, method=BASELINE, network=net, name=SCRATCH, **common, **words)
     return fit
 
@@ -366,7 +369,7 @@ def _plan(fits: list[Fit], timed: bool) -> list[str]:
     each = [f" ({in_words(max(1.0, time))})" if timed else "" for time in seconds]
     titles = [fit.name.rsplit("-", 1)[0] for fit in fits]
     names = " and ".join(f"{title}{time}" for title, time in zip(titles, each, strict=True))
-    reasons = [f"  {name:<16}{_short(getattr(main, name)):<14}{why}" for name, why in fits[-1].reasons.items()]
+    reasons = [f"  {name:<16}{short(getattr(main, name)):<13} {why}" for name, why in fits[-1].reasons.items()]
     total = f", about {in_words(max(1.0, sum(seconds)))} in all" if timed else ""
     plan = f"plan: {main.steps:,} steps of {names} with {main.network} on {main.device}{total}"
     return [plan, "chosen for you:" if reasons else "every setting was given", *reasons]
@@ -417,7 +420,7 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
         why = "it uses the unlabeled data; without a test part nothing is claimed"
         return Trained(results, None, main, why, folder, told)
     verdict = None
-    if "test" in parts:
+    if "test" in parts and (whole or results[main].settings.method != BASELINE):  # else the start alone differs
         used = share_used(results[main].history)
         own, alone = (name.rsplit("-", 1)[0] for name in (main, base))
         verdict = judge(own, _right(results[main]), alone, _right(results[base]), used)
@@ -444,10 +447,10 @@ def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
     """The last lines of a run: the verdict last of all but the ways on."""
     warnings = [f"warn[{code}]: {message}" for fit in trained.fits.values() for code, message in fit.warnings]
     lines = ["", *warnings]
-    if trained.verdict is not None:
-        lines += [*_starts(trained), *trained.verdict.lines()]
-    elif dataset.test is None:
+    if dataset.test is None:
         lines.append("nothing is claimed: there is no test part (give --test DIR or --holdout 0.2)")
+    elif len(trained.fits) > 1:
+        lines += [*_starts(trained), *(trained.verdict.lines() if trained.verdict is not None else [])]
     else:
         accuracy = trained.scores.get("test/accuracy")
         lines.append(
@@ -502,9 +505,3 @@ def _write(folder: Path, trained: Trained, source: Source, dataset: Dataset, com
         "versions": versions(),
     }
     files.write_json(folder / RUN, described)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{Path(value).name} " if isinstance(value, str) and os.sep in value else str(value)

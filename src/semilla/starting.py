@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from semilla.config import network_name, table_of
 from semilla.config import recipe as read_recipe
-from semilla.config import table_of
 from semilla.data.dataset import Dataset
 from semilla.errors import UsageError
 from semilla.fitting import FIT
@@ -86,14 +86,19 @@ def started(init: str | Path, network: nn.Module | str | None, changes: dict[str
     """Put a start into the settings, and say which network it is of.
 
     Raises:
-        UsageError: U008, ``weights`` say another start; U063, another network was asked for than the start's.
+        UsageError: U008, ``weights`` say another start; U063, another network was asked for than the start's,
+            or another width.
     """
     if changes.get("weights") is not None:
         raise UsageError("U008", "init and weights both say what to start from", "give one of them")
     start = start_from(init)
     named = start.pop("network", None)
-    if named is not None and network not in (None, named):
-        asked = network if isinstance(network, str) else "a network of your own"
-        raise UsageError("U063", f"{str(init)!r} is a {named}, not {asked}", "leave network out")
+    asked = network_name(network) if isinstance(network, str) else network
+    if named is not None and asked not in (None, named):
+        other = asked if isinstance(asked, str) else "a network of your own"
+        raise UsageError("U063", f"{str(init)!r} is a {named}, not {other}", "leave network out")
+    width = start.get("width")
+    if width is not None and changes.get("width") not in (None, width):
+        raise UsageError("U063", f"{str(init)!r} is {width} wide, not {changes['width']}", "leave width out")
     changes |= start
     return network if named is None else named

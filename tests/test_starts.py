@@ -401,6 +401,41 @@ def test_the_command_line_says_the_same(bars, start, tmp_path):
     assert (code, "U063" in err) == (2, True)
 
 
+# A start that is made first
+
+STAGED = {**TINY, "width": 4, "pretraining": "simclr", "recipe": None}
+
+
+def staged(patch):
+    """A pre-training of four steps before the training."""
+    patch.setattr("semilla.training.plan._pretraining_steps", lambda *_: (4, "few"))
+
+
+def test_a_run_interrupted_while_its_start_is_made_ends_as_an_undisturbed_one(bars, tmp_path, monkeypatch):
+    """The command that is printed then finds no fit yet but the start's, and goes on."""
+    staged(monkeypatch)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    undisturbed = semilla.train(bars, method="uda", out=whole, **STAGED)
+    when = broken / "pretrain" / "fits" / "simclr-0" / "metrics.jsonl"
+    stopped(monkeypatch, when, bars, **STAGED, out=broken)
+    assert not (broken / "fits").exists()
+    again = semilla.train(bars, method="uda", out=broken, resume=True, **STAGED)
+    assert list(again.fits) == NAMES
+    assert weights(broken / "pretrain", "simclr-0") == weights(whole / "pretrain", "simclr-0")
+    for name in NAMES:
+        left, right = (result.fits[name].model.net.state_dict() for result in (undisturbed, again))
+        assert all(torch.equal(left[key], right[key]) for key in left), name
+    assert read(broken / "pretrain" / "fits" / "simclr-0" / "model.json")["network"]["width"] == 4
+
+
+def test_resuming_where_nothing_was_begun_makes_no_start(bars, tmp_path, monkeypatch):
+    staged(monkeypatch)
+    with pytest.raises(SemillaError, match="no run to resume") as caught:
+        semilla.train(bars, method="uda", out=tmp_path / "run", resume=True, **STAGED)
+    assert caught.value.code == "C002"
+    assert list(tmp_path.iterdir()) == []
+
+
 # The report
 
 

@@ -28,7 +28,7 @@ from semilla.evidence.verdict import FEW, Verdict, judge
 from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, recipe_named, refuse_pretraining, versions
 from semilla.inference.model import Model
 from semilla.methods import find
-from semilla.starting import first_stage, make_start, started
+from semilla.starting import STAGE, first_stage, make_start, started
 from semilla.text import clean, short
 from semilla.training import plan
 from semilla.training.trial import profile, step_seconds
@@ -176,6 +176,8 @@ def train(
     dataset = load_data(_sized(source, network, changes), progress)
     if recipe not in ("auto", None):
         recipe = recipe_named(recipe, dataset, source, find(method).name)
+    if resume and folder is not None and not _begun(folder):
+        raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
     stage = first_stage(pretraining, recipe_named(recipe, dataset, source, find(method).name), init)
     if stage is not None:
         if folder is None and not dry_run:
@@ -230,6 +232,11 @@ def _check_words(method: str | type[Method], changes: dict[str, Any]) -> None:
     settings(entry.name, entry.hyperparameters, changes)
 
 
+def _begun(folder: Path) -> list[Path]:
+    """What was begun in a run's folder, the pre-training before the fits included."""
+    return [*(folder / "fits").glob(f"*/{FIT}"), *(folder / STAGE / "fits").glob(f"*/{FIT}")]
+
+
 def _run(
     fit: Fit,
     folder: Path | None,
@@ -244,8 +251,6 @@ def _run(
     if place is not None and not (main or resume or overwrite) and (finished := fit.finished(place)) is not None:
         return finished
     began = place is not None and (place / FIT).exists()
-    if resume and folder is not None and not any((folder / "fits").glob(f"*/{FIT}")):
-        raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
     return fit.run(place, resume=resume and began, overwrite=overwrite, progress=progress, **(allowed if began else {}))
 
 

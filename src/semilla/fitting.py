@@ -387,7 +387,11 @@ class Fit:
         method = method.to(settings.device or "cpu")
         decay = method.ema_decay if method.ema_decay is not None else settings.ema_decay
         assert decay is not None
-        return State(net, EMA(net, decay), method, build_optimizer(net, settings), Monitor(self.info)), spec
+        ema = EMA(net, decay)
+        if settings.compile:  # after the average was copied: that is only scored, and stays as it is
+            devices.check_compiler(settings.device or "cpu")
+            net.model.compile()
+        return State(net, ema, method, build_optimizer(net, settings), Monitor(self.info)), spec
 
     def _some_inputs(self) -> torch.Tensor:
         """Up to `LOOKED_AT` pictures of the pool as the network will see them, labels unseen."""

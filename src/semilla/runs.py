@@ -41,8 +41,9 @@ _NOT_TIMED = 50  # steps up to which the plan does not say how long they take: t
 _COLOURS = {1: "grey", 3: "colour"}
 _CLASSES_SHOWN = 20
 _SHARED = (
-    *("width", "weights", "layer_decay", "size", "resize", "steps", "labeled_batch", "pool", "optimizer", "device"),
-    *("precision", "memory_format", "threads", "seed", "evaluate_every", "save_every", "log_every", "strict"),
+    *("width", "weights", "layer_decay", "size", "resize", "steps", "labeled_batch", "pool", "optimizer", "seed"),
+    *("device", "precision", "memory_format", "threads", "compile"),
+    *("evaluate_every", "save_every", "log_every", "strict"),
 )
 """What the baseline has in common with the method: everything but the method."""
 

@@ -20,7 +20,7 @@ SHARE = 0.4
 """Of a budget in minutes, what the pre-training takes where a recipe says nothing else."""
 
 _OF_BOTH = (
-    *("network", "width", "size", "resize", "seed", "device", "precision", "memory_format", "threads"),
+    *("network", "width", "size", "resize", "seed", "device", "precision", "memory_format", "threads", "compile"),
     *("save_every", "log_every"),
 )
 """Settings of the training that its pre-training shares."""

@@ -250,7 +250,7 @@ PRETRAINING: dict[str, Entry] = {
         memory="none",
         hyperparameters={
             "temperature": Parameter("τ", 0.2, "0.1; 0.5 on CIFAR-10", (1e-3, math.inf)),
-            "width": Parameter("of the projection's hidden layer", 512, "2048", (1, 65_536)),
+            "hidden": Parameter("width of the projection's hidden layer", 512, "2048", (1, 65_536)),
             "dimension": Parameter("of the space of comparison", 128, "128", (2, 65_536)),
             "view": _CONTRASTIVE,
         },
@@ -272,7 +272,7 @@ PRETRAINING: dict[str, Entry] = {
             "invariance": Parameter("λ", 25.0, "25", _POSITIVE),
             "variance": Parameter("μ", 25.0, "25", _POSITIVE),
             "covariance": Parameter("ν", 1.0, "1", _POSITIVE),
-            "width": Parameter("of the expander's hidden layer", 1024, "8192, two layers", (1, 65_536)),
+            "hidden": Parameter("width of the expander's hidden layer", 1024, "8192, two layers", (1, 65_536)),
             "dimension": Parameter("d", 1024, "8192", (2, 65_536)),
             "view": _CONTRASTIVE,
         },

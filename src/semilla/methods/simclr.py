@@ -34,7 +34,7 @@ class SimCLR(Method):
     Args:
         info: the data set's facts.
         temperature: τ.
-        width: of the projection's hidden layer.
+        hidden: width of the projection's hidden layer.
         dimension: of the space in which views are compared.
         view: of every example, twice.
     """
@@ -46,17 +46,17 @@ class SimCLR(Method):
         info: Info,
         *,
         temperature: float = 0.2,
-        width: int = 512,
+        hidden: int = 512,
         dimension: int = 128,
         view: str = "contrastive",
     ) -> None:
         super().__init__()
-        self.temperature, self.width, self.dimension = temperature, width, dimension
+        self.temperature, self.hidden, self.dimension = temperature, hidden, dimension
         self.unlabeled_views = (view, view)
 
     def heads(self, width: int) -> dict[str, nn.Module]:
         """The projection g over the features."""
-        return {"projection": projection(width, self.width, self.dimension)}
+        return {"projection": projection(width, self.hidden, self.dimension)}
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Equation 1 over both views of every example."""

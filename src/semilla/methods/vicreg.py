@@ -37,7 +37,7 @@ class VICReg(Method):
         invariance: λ.
         variance: μ.
         covariance: ν.
-        width: of the expander's hidden layer.
+        hidden: width of the expander's hidden layer.
         dimension: d.
         view: of every example, twice.
     """
@@ -51,18 +51,18 @@ class VICReg(Method):
         invariance: float = 25.0,
         variance: float = 25.0,
         covariance: float = 1.0,
-        width: int = 1024,
+        hidden: int = 1024,
         dimension: int = 1024,
         view: str = "contrastive",
     ) -> None:
         super().__init__()
         self.weights = invariance, variance, covariance
-        self.width, self.dimension = width, dimension
+        self.hidden, self.dimension = hidden, dimension
         self.unlabeled_views = (view, view)
 
     def heads(self, width: int) -> dict[str, nn.Module]:
         """The expander g over the features."""
-        return {"projection": projection(width, self.width, self.dimension)}
+        return {"projection": projection(width, self.hidden, self.dimension)}
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Equation 6."""

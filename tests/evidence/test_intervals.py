@@ -208,7 +208,7 @@ def test_a_confusion_matrix_is_its_cells(rows):
         (found.right(), table.diagonal()),
     ):
         np.testing.assert_array_equal(sums, expected)
-    true, said = (column.repeat(found.count) for column in found[:2])
+    true, said = (column.repeat(found.times) for column in found[:2])
     for one, other in zip(Confusion.of(true[::-1], said[::-1], len(table)), found, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -53,7 +53,8 @@ def choose_labels(
     drawn = labels[order]
     places = np.argsort(drawn, kind="stable")  # one class after the other, in the drawn order: no pass for each class
     starts = np.searchsorted(drawn, np.arange(len(classes)), sorter=places)
-    return order[places[starts + np.arange(count // len(classes))[:, None]]].ravel()
+    chosen: IntArray = order[places[starts + np.arange(count // len(classes))[:, None]]]
+    return chosen.ravel()
 
 
 def _check_count(count: int, classes: Sequence[str], sizes: npt.NDArray[np.intp]) -> None:

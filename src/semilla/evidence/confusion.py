@@ -16,13 +16,13 @@ class Confusion(NamedTuple):
     Attributes:
         true: (K,) the class of some examples.
         said: (K,) what they were taken for.
-        count: (K,) how many they are.
+        times: (K,) how many they are.
         classes: C, the side of the matrix.
     """
 
     true: Integers
     said: Integers
-    count: Integers
+    times: Integers
     classes: int
 
     @classmethod
@@ -34,8 +34,8 @@ class Confusion(NamedTuple):
             guess: (N,) what it was taken for.
             classes: how many there are.
         """
-        cells, count = np.unique(truth.astype(np.int64) * classes + guess, return_counts=True)
-        return cls(*np.divmod(cells, classes), count, classes)
+        cells, times = np.unique(truth.astype(np.int64) * classes + guess, return_counts=True)
+        return cls(*np.divmod(cells, classes), times, classes)
 
     @classmethod
     def of_table(cls, table: npt.ArrayLike) -> Confusion:
@@ -47,30 +47,30 @@ class Confusion(NamedTuple):
     def table(self) -> Integers:
         """The whole matrix, int64 (C, C): rows are the true classes. 10,000 classes take 800 MB."""
         whole = np.zeros((self.classes, self.classes), np.int64)
-        whole[self.true, self.said] = self.count
+        whole[self.true, self.said] = self.times
         return whole
 
     def of_class(self) -> Integers:
         """(C,) examples of each class."""
-        return self._sums(self.true, self.count)
+        return self._sums(self.true, self.times)
 
     def said_class(self) -> Integers:
         """(C,) examples that were taken for each class."""
-        return self._sums(self.said, self.count)
+        return self._sums(self.said, self.times)
 
     def right(self) -> Integers:
         """(C,) examples of each class that were recognised."""
         own = self.true == self.said
-        return self._sums(self.true[own], self.count[own])
+        return self._sums(self.true[own], self.times[own])
 
     def errors(self) -> list[tuple[int, int, int]]:
         """(true, said, count) of every kind of error that was made, the most frequent first."""
         wrong = np.flatnonzero(self.true != self.said)
-        order = wrong[np.argsort(-self.count[wrong], kind="stable")]
-        columns = (column[order].tolist() for column in (self.true, self.said, self.count))
+        order = wrong[np.argsort(-self.times[wrong], kind="stable")]
+        columns = (column[order].tolist() for column in (self.true, self.said, self.times))
         return list(zip(*columns, strict=True))
 
-    def _sums(self, where: Integers, count: Integers) -> Integers:
+    def _sums(self, where: Integers, times: Integers) -> Integers:
         sums = np.zeros(self.classes, np.int64)
-        np.add.at(sums, where, count)
+        np.add.at(sums, where, times)
         return sums

@@ -101,7 +101,7 @@ def macro_f1(confusion: Confusion) -> Interval:
     kept, others = count / (count + PRIOR), max(1, classes - 1)
     wrong, place = confusion.true != confusion.said, np.cumsum(known) - 1  # a class's place among the known ones
     rows, columns = place[confusion.true[wrong]], place[confusion.said[wrong]]
-    errors, strays = confusion.count[wrong] * kept[rows], PRIOR * _error_rate(confusion) * kept
+    errors, strays = confusion.times[wrong] * kept[rows], PRIOR * _error_rate(confusion) * kept
     true = count - np.bincount(rows, errors, classes) - strays
     said = true + np.bincount(columns, errors, classes) + (strays.sum() - strays) / others
     f1 = 2 * true / (count + said)
@@ -115,7 +115,7 @@ def macro_f1(confusion: Confusion) -> Interval:
 
 def _error_rate(confusion: Confusion) -> float:
     """Of all classes, with `PRIOR` examples more of which half are wrong: never 0 or 1."""
-    count = int(confusion.count.sum())
+    count = int(confusion.times.sum())
     return (count - int(confusion.right().sum()) + PRIOR / 2) / (count + PRIOR)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence, Sized
-from functools import cache, partial
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -173,8 +173,9 @@ def _scores(part: Part) -> dict[str, Interval]:
 
 def _class_rows(classes: Sequence[str], labeled: Part | None, held: Part | None) -> list[tuple[str, ...]]:
     """For each class its name, labeled and held-out examples, recall and precision."""
-    counts = partial(np.bincount, minlength=len(classes))
-    used = None if labeled is None or labeled.labels is None else counts(labeled.labels)
+    used = None
+    if labeled is not None and labeled.labels is not None:
+        used = np.bincount(labeled.labels, minlength=len(classes)) if labeled.counts is None else labeled.counts
     rows = [(name, "–" if used is None else f"{used[number]:,}") for number, name in enumerate(classes)]
     if held is None or held.labels is None:
         return list(rows)

@@ -169,6 +169,8 @@ def _held_out_charts(fit: FitData) -> list[Chart | None]:
 def _counts(fit: FitData, part: str) -> IntArray:
     """Examples of each class: as labeled, or as predicted where the labels are not known."""
     outputs = fit.parts[part]
+    if outputs.counts is not None:
+        return outputs.counts
     found = outputs.logits.argmax(1) if outputs.labels is None else outputs.labels
     return np.bincount(found, minlength=len(fit.classes))
 

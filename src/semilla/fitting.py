@@ -66,9 +66,9 @@ STRONGEST = {"images": ("weak", "strong"), "vectors": ("weak",)}
 WIDE = 2_000
 """Features beyond which no reference rows are kept in the card: there is no view ``swap`` then."""
 
-SAMPLED = 5_000
-"""Unlabeled examples whose predictions are kept with a fit, drawn from the pool, and labeled ones likewise: of ten
-thousand classes with four labels each it would be 400 million numbers."""
+SAMPLED, SAMPLED_LOGITS = 5_000, 10_000_000
+"""Unlabeled examples whose predictions are kept with a fit, drawn from the pool, and labeled ones likewise: fewer where
+there are so many classes that they would have more logits. All labels of 10,000 classes had 100 million and more."""
 
 
 @dataclass(frozen=True)
@@ -498,17 +498,17 @@ class Fit:
             if held is not None:
                 said |= self._said(net, part, held.inputs, first + np.arange(len(held)))
                 said[f"{part}_labels"] = held.labels
-        labeled = self.parts.labeled
+        labeled, most = self.parts.labeled, min(SAMPLED, max(1, SAMPLED_LOGITS // len(self.dataset.classes)))
         chosen = np.arange(len(labeled))
-        if len(labeled) > SAMPLED:
-            chosen = np.sort(permutation(0, "sampled labels", 0, len(labeled))[:SAMPLED])
+        if len(labeled) > most:
+            chosen = np.sort(permutation(0, "sampled labels", 0, len(labeled))[:most])
             said["labeled_counts"] = np.bincount(labeled.labels, minlength=len(self.dataset.classes))
         said |= self._said(net, "labeled", take(labeled.inputs, chosen), self.parts.labeled_index[chosen])
         said["labeled_labels"] = labeled.labels[chosen]
         trained = [row_hashes(inputs) for inputs in (self.parts.labeled.inputs, self.parts.unlabeled)]
         if self.dataset.manifest is None or not self.dataset.manifest.digests:  # other examples tell themselves so
             said[TRAINED] = np.concatenate(trained).view(np.int64)
-        chosen = np.sort(permutation(0, "sampled outputs", 0, len(self.parts.unlabeled))[:SAMPLED])
+        chosen = np.sort(permutation(0, "sampled outputs", 0, len(self.parts.unlabeled))[:most])
         sample = take(self.parts.unlabeled, chosen)
         return said | self._said(net, "unlabeled", sample, self.parts.unlabeled_index[chosen])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from numbers import Integral
 from typing import Any, Literal
 
@@ -194,4 +195,4 @@ def _classes(cells: list[str | int | None], where: str) -> list[str | int]:
 
 def _numbers(cells: list[str | int | None], classes: Sequence[str | int]) -> IntArray:
     numbers: dict[str | int | None, int] = {label: number for number, label in enumerate(classes)}
-    return np.array([numbers.get(cell, UNKNOWN) for cell in cells], dtype=np.int64)
+    return np.fromiter(map(numbers.get, cells, repeat(UNKNOWN)), np.int64, len(cells))

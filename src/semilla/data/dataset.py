@@ -143,7 +143,9 @@ def split(
     labels = dataset.labels[index]
     _check_labels(labels, index, dataset.classes)
 
-    rest = np.arange(size) if pool == "all" else np.setdiff1d(np.arange(size), index)
+    unused = np.ones(size, bool)
+    unused[index] = pool == "all"
+    rest = np.flatnonzero(unused)
     inputs, rows = take(dataset.inputs, rest), rest
     if dataset.unlabeled is not None:
         inputs = np.concatenate([inputs[:], dataset.unlabeled[:]])

@@ -12,8 +12,10 @@ calibration, model. ``evaluate`` and ``report`` follow on the run folder.
 
 The exponent is that of growth beyond the constant between the two largest points: the slope of log(y - y1) over
 log(n - n1), where y1 at n1 is the smallest point. Growth of less than `NOISE` of y1 cannot be told from none and
-counts as that much, which can only make the exponent smaller. Linear is 1; a row passes up to `MOST`. Where the work is
-in memory the two points are a factor of 4 apart and both beyond the caches, whose ends would look like growth.
+counts as that much, which can only make the exponent smaller. Peak memory is that of the largest part of a run, to
+which the others add nothing, so that its exponent is that of the two points themselves. Linear is 1; a row passes up to
+`MOST`. Where the work is in memory the two points are a factor of 4 apart and both beyond the caches, whose ends would
+look like growth.
 """
 
 from __future__ import annotations
@@ -41,17 +43,21 @@ from semilla.methods import METHODS
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 MOST, NOISE = 1.1, 0.1
-ONE_CORE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # glibc gives arrays beyond 32 MB back to the system and fetches them anew, at a cost that would look like growth
+    **{"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**33)},
+}
 COMMON: dict[str, Any] = {"recipe": None, "device": "cpu", "threads": 1, "log_every": 1}
 COMMON |= {"precision": "fp32", "memory_format": "channels_last"}  # not the fastest, which would be raced for first
 BASE = {"kind": "vectors", "pool": 4_000, "labels": 100, "classes": 10, "batch": 32, "side": 16, "test": 0, "steps": 12}
 """A point before its row changes something: ``batch`` labeled and twice as many unlabeled examples a step."""
 
-CLASSES = {"pool": 40_000, "batch": 256, "steps": 8}
+CLASSES = {"pool": 40_000, "batch": 128, "steps": 8}
 PICTURES = {"kind": "images", "pool": 200, "batch": 8, "steps": 4}
 
 ROWS: list[dict[str, Any]] = [
-    *({"of": "batch", "points": (64, 1_024, 4_096), "method": name, "pool": 20_000, "steps": 8} for name in METHODS),
+    *({"of": "batch", "points": (64, 4_096, 16_384), "method": name, "pool": 20_000, "steps": 8} for name in METHODS),
     {"of": "batch", "points": (8, 32, 128), "method": "fixmatch", "kind": "images", "steps": 4},
     *({"of": "pool", "points": (10_000, 250_000, 1_000_000), "method": name} for name in METHODS),
     {"of": "pool", "points": (2_000, 50_000, 200_000), "method": "fixmatch", "kind": "images", "side": 32, "steps": 5},
@@ -101,7 +107,7 @@ def name_of(row: dict[str, Any]) -> str:
 
 def measured(rows: list[dict[str, Any]], repeats: int) -> list[dict[str, Any]]:
     """Every row with its points measured, the least of some repeats; printed as it comes."""
-    os.environ.update(dict.fromkeys(ONE_CORE, "1"))  # for the processes that are started from here
+    os.environ.update(ENVIRONMENT)  # for the processes that are started from here
     context = multiprocessing.get_context("forkserver")
     preload = ("fitting", "reporting.run_report", "evidence.scores")
     context.set_forkserver_preload([*(f"semilla.{name}" for name in preload), "torch._dynamo", "scipy.stats"])
@@ -113,7 +119,8 @@ def measured(rows: list[dict[str, Any]], repeats: int) -> list[dict[str, Any]]:
             values = [{key: min(run[key] for run in own) for key in own[0]} for own in zip(*runs, strict=True)]
             # the work that a point is: pixels, not their side
             work = [value**2 if row["of"] == "side" else value for value in row["points"]]
-            table = {key: judged(work, [value[key] for value in values]) for key in UNITS if key in values[0]}
+            columns = {key: [value[key] for value in values] for key in UNITS if key in values[0]}
+            table = {key: judged(work, own, key == "peak") for key, own in columns.items()}
             found.append({"name": name_of(row), **row, "work": work, "measured": table})
             report_row(found[-1])
     return found
@@ -132,8 +139,9 @@ def touch(size: int) -> None:
     np.empty(size, np.uint8).fill(1)
 
 
-def judged(work: list[int], values: list[float]) -> dict[str, Any]:
-    exponent = growth(work, values)
+def judged(work: list[int], values: list[float], plain: bool = False) -> dict[str, Any]:
+    """The values with their exponent; ``plain`` where another part of the run may be the floor, and not a summand."""
+    exponent = growth(work[-2:], values[-2:]) if plain else growth(work, values)
     return {"values": values, "exponent": round(exponent, 2), "passes": exponent <= MOST}
 
 

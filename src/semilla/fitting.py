@@ -527,7 +527,7 @@ class Fit:
             if held is not None:
                 said |= self._said(net, part, held.inputs, first + np.arange(len(held)))
                 said[f"{part}_labels"] = held.labels
-        labeled, most = self.parts.labeled, min(SAMPLED, max(1, SAMPLED_LOGITS // len(self.dataset.classes)))
+        labeled, most = self.parts.labeled, min(SAMPLED, max(1, SAMPLED_LOGITS // max(1, len(self.dataset.classes))))
         chosen = np.arange(len(labeled))
         if len(labeled) > most:
             chosen = np.sort(permutation(0, "sampled labels", 0, len(labeled))[:most])

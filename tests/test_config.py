@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from semilla import config
 from semilla.config import PARAMETERS, Settings, nearest, parse_assignment, recipe, recipes, settings
 from semilla.errors import UsageError
-from semilla.methods import METHODS, find
+from semilla.methods import METHODS, PRETRAINING, find
 
 UDA = find("uda").hyperparameters
 
@@ -67,7 +67,7 @@ def test_method_and_hyperparameters_are_not_settings_to_change():
 
 
 def test_no_name_means_two_things():
-    for entry in METHODS.values():
+    for entry in (METHODS | PRETRAINING).values():
         assert not entry.hyperparameters.keys() & PARAMETERS.keys(), entry.name
 
 

@@ -90,6 +90,7 @@ class Settings:
         precision: ``fp32`` or ``bf16``.
         memory_format: order of the memory of pictures and kernels: ``channels_last`` or ``contiguous``.
         threads: CPU threads.
+        compile: whether PyTorch compiles the network before the first step: worth it for long runs on a GPU.
         evaluate_every: steps between evaluations.
         save_every: steps between checkpoints.
         log_every: steps between lines of metrics.jsonl.
@@ -121,6 +122,7 @@ class Settings:
     precision: Literal["fp32", "bf16"] | None = None
     memory_format: Literal["channels_last", "contiguous"] | None = None
     threads: int | None = None
+    compile: bool = False
     evaluate_every: int | None = None
     save_every: int | None = None
     log_every: int | None = None

@@ -70,8 +70,9 @@ WIDE = 2_000
 LOOKED_AT = 2_000
 """Pictures from which a whitening layer is computed: a million patches settle its twelve directions."""
 
-SAMPLED = 5_000
-"""Unlabeled examples whose predictions are kept with a fit, drawn from the pool."""
+SAMPLED, SAMPLED_LOGITS = 5_000, 10_000_000
+"""Unlabeled examples whose predictions are kept with a fit, drawn from the pool, and labeled ones likewise: fewer where
+there are so many classes that they would have more logits. All labels of 10,000 classes had 100 million and more."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ class Result:
         test_examples: examples behind the scores.
         notes: what the user should know about the data.
         outputs: what the model says of the examples: ``<part>_logits``, ``<part>_features``, ``<part>_labels`` and
-            ``<part>_rows`` (of the data's manifest) for ``test``, ``development``, ``labeled`` and a sample of the
-            ``unlabeled``.
+            ``<part>_rows`` (of the data's manifest) for ``test``, ``development``, and a sample of the ``labeled`` and
+            the ``unlabeled``; ``labeled_counts`` of each class where that is not all of the labeled.
     """
 
     model: Model
@@ -164,7 +165,7 @@ def fit(
         SemillaError: a condition that can be mended; says how.
         Interrupted: a signal arrived; the run was saved.
     """
-    _check_request(out, resume, overwrite, evaluate_on)
+    check_request(out, resume, overwrite, evaluate_on)
     planned, folder = plan_fit(
         load_data(data),
         labels=labels,
@@ -251,7 +252,12 @@ def refuse_pretraining(entry: Entry) -> None:
         raise UsageError("U071", f"{entry.name} learns without labels and classifies nothing", fix)
 
 
-def _check_request(out: str | Path | None, resume: bool, overwrite: bool, evaluate_on: str) -> None:
+def check_request(out: str | Path | None, resume: bool, overwrite: bool, evaluate_on: str) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        UsageError: U008, U015 or U016.
+    """
     if resume and overwrite:
         raise UsageError("U008", "resume and overwrite contradict each other", "give one of them")
     if evaluate_on not in ("test", "development"):
@@ -396,7 +402,11 @@ class Fit:
         method = method.to(settings.device or "cpu")
         decay = method.ema_decay if method.ema_decay is not None else settings.ema_decay
         assert decay is not None
-        return State(net, EMA(net, decay), method, build_optimizer(net, settings), Monitor(self.info)), spec
+        ema = EMA(net, decay)
+        if settings.compile:  # after the average was copied: that is only scored, and stays as it is
+            devices.check_compiler(settings.device or "cpu")
+            net.model.compile()
+        return State(net, ema, method, build_optimizer(net, settings), Monitor(self.info)), spec
 
     def _some_inputs(self) -> torch.Tensor:
         """Up to `LOOKED_AT` pictures of the pool as the network will see them, labels unseen."""
@@ -531,24 +541,32 @@ class Fit:
             if held is not None:
                 said |= self._said(net, part, held.inputs, first + np.arange(len(held)))
                 said[f"{part}_labels"] = held.labels
-        said |= self._said(net, "labeled", self.parts.labeled.inputs, self.parts.labeled_index)
-        said["labeled_labels"] = self.parts.labeled.labels
+        labeled, most = self.parts.labeled, min(SAMPLED, max(1, SAMPLED_LOGITS // max(1, len(self.dataset.classes))))
+        chosen = np.arange(len(labeled))
+        if len(labeled) > most:
+            chosen = np.sort(permutation(0, "sampled labels", 0, len(labeled))[:most])
+            said["labeled_counts"] = np.bincount(labeled.labels, minlength=len(self.dataset.classes))
+        said |= self._said(net, "labeled", take(labeled.inputs, chosen), self.parts.labeled_index[chosen])
+        said["labeled_labels"] = labeled.labels[chosen]
         trained = [row_hashes(inputs) for inputs in (self.parts.labeled.inputs, self.parts.unlabeled)]
         if self.dataset.manifest is None or not self.dataset.manifest.digests:  # other examples tell themselves so
             said[TRAINED] = np.concatenate(trained).view(np.int64)
-        chosen = np.sort(permutation(0, "sampled outputs", 0, len(self.parts.unlabeled))[:SAMPLED])
+        chosen = np.sort(permutation(0, "sampled outputs", 0, len(self.parts.unlabeled))[:most])
         sample = take(self.parts.unlabeled, chosen)
         return said | self._said(net, "unlabeled", sample, self.parts.unlabeled_index[chosen])
 
     def _said(self, net: Net, part: str, inputs: Inputs, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
         if not len(inputs):
             return {}
-        read = list(outputs(net, self.views, inputs, next(net.parameters()).device))
-        return {
-            f"{part}_logits": torch.cat([output.logits.float().cpu() for output in read]).numpy(),
-            f"{part}_features": torch.cat([output.features.float().cpu() for output in read]).numpy(),
-            f"{part}_rows": np.asarray(rows, np.int64),
-        }
+        said: dict[str, npt.NDArray[Any]] = {}
+        start = 0
+        for output in outputs(net, self.views, inputs, next(net.parameters()).device):
+            for name, values in ((f"{part}_logits", output.logits), (f"{part}_features", output.features)):
+                if not start:
+                    said[name] = np.empty((len(inputs), *values.shape[1:]), np.float32)
+                said[name][start : start + len(values)] = values.float().cpu().numpy()
+            start += len(output.logits)
+        return {**said, f"{part}_rows": np.asarray(rows, np.int64)}
 
 
 def _calibration(said: dict[str, npt.NDArray[Any]]) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ _MULTIPLIER_0, _MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL_0, _WEYL_1 = 0x9E3779B9, 0xBB67AE85
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 _ROUNDS = 10
+_AT_ONCE = 65536
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
@@ -86,8 +87,12 @@ def uniform(
 
 def permutation(seed: int, stream: str, epoch: int, size: int) -> npt.NDArray[np.int64]:
     """The order of ``size`` samples in one epoch: the samples sorted by 64 random bits of their own."""
-    high, low = words(seed, stream, np.full(size, epoch), np.arange(size), 2).T.astype(np.uint64)
-    return np.argsort((high << _HALF) | low, kind="stable")
+    keys = np.empty(size, np.uint64)
+    for start in range(0, size, _AT_ONCE):
+        samples = np.arange(start, min(start + _AT_ONCE, size))
+        high, low = words(seed, stream, np.full(len(samples), epoch), samples, 2).T.astype(np.uint64)
+        keys[start : start + len(samples)] = (high << _HALF) | low
+    return np.argsort(keys, kind="stable")
 
 
 def generator(seed: int, stream: str, step: int) -> np.random.Generator:

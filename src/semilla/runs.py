@@ -22,10 +22,20 @@ from semilla.data.progress import in_words
 from semilla.data.roles import listed
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
-from semilla.errors import DataError, StateError, UsageError
+from semilla.errors import DataError, StateError
 from semilla.evidence.comparison import share_used
 from semilla.evidence.verdict import FEW, Verdict, judge
-from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, recipe_named, refuse_pretraining, versions
+from semilla.fitting import (
+    FIT,
+    Fit,
+    Result,
+    check_request,
+    make_run_folder,
+    plan_fit,
+    recipe_named,
+    refuse_pretraining,
+    versions,
+)
 from semilla.inference.model import Model
 from semilla.methods import find
 from semilla.starting import STAGE, first_stage, make_start, started
@@ -40,8 +50,9 @@ _NOT_TIMED = 50  # steps up to which the plan does not say how long they take: t
 _COLOURS = {1: "grey", 3: "colour"}
 _CLASSES_SHOWN = 20
 _SHARED = (
-    *("width", "weights", "layer_decay", "size", "resize", "steps", "labeled_batch", "pool", "optimizer", "device"),
-    *("precision", "memory_format", "threads", "seed", "evaluate_every", "save_every", "log_every", "strict"),
+    *("width", "weights", "layer_decay", "size", "resize", "steps", "labeled_batch", "pool", "optimizer", "seed"),
+    *("device", "precision", "memory_format", "threads", "compile"),
+    *("evaluate_every", "save_every", "log_every", "strict"),
 )
 """What the baseline has in common with the method: everything but the method."""
 
@@ -160,16 +171,9 @@ def train(
         SemillaError: a condition that can be mended; says how.
         Interrupted: a signal arrived; the run was saved.
     """
-    if resume and overwrite:
-        raise UsageError("U008", "resume and overwrite contradict each other", "give one of them")
-    if resume and out is None:
-        raise UsageError("U016", "there is nothing to resume without a run folder", "say which: out=")
-    if evaluate_on not in ("test", "development"):
-        raise UsageError("U015", f"evaluate_on = {evaluate_on!r} is no held-out part", "test or development")
+    check_request(out, resume, overwrite, evaluate_on)
     source, changes = Source.of(data, changes)
-    _check_words(method, changes)
-    if init is not None:
-        started(init, network, dict(changes))  # here only for what is wrong with it, before any data are read
+    _check_words(method, network, init, pretraining, changes)
     folder = None if out is None else Path(out)
     if folder is not None:
         source.refuse_inside(folder)
@@ -180,24 +184,14 @@ def train(
         raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
     stage = first_stage(pretraining, recipe_named(recipe, dataset, source, find(method).name), init)
     if stage is not None:
-        if folder is None and not dry_run:
-            raise UsageError("U073", "a pre-training is kept in the run's folder, and there is none", "say which: out=")
-        share, given = stage.pop("share"), changes | {"network": network}
-        words = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
-        part = None if minutes is None else share * minutes
-        init = make_start(dataset, stage, folder or Path(), given, part, resume, **words)
-        minutes = None if minutes is None else (1 - share) * minutes
+        words: dict[str, Any] = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
+        init, minutes = make_start(dataset, stage, folder, changes | {"network": network}, minutes, resume, **words)
     if init is not None:
         network = started(init, network, changes)
     common: dict[str, Any] = {"labels": labels, "labels_file": labels_file, "out": folder, "resume": resume}
     common |= {"evaluate_on": evaluate_on, "source": source}
-    try:
-        main, _ = plan_fit(dataset, method=method, recipe=recipe, minutes=minutes, network=network, **common, **changes)
-    except DataError:  # the user sees what was understood, and then what is wrong with it
-        known = dataset.labels[dataset.labels != UNKNOWN]
-        pool = len(dataset.labels) - len(known) + (0 if dataset.unlabeled is None else len(dataset.unlabeled))
-        say("\n".join(_overview(dataset, known, pool)))
-        raise
+    own = {"method": method, "recipe": recipe, "minutes": minutes, "network": network}
+    main = _main(dataset, say, **own, **common, **changes)
     fits = [main]
     if baseline and main.entry.name != BASELINE:
         fits.insert(0, _baseline(dataset, main, network, common, changes, recipe))
@@ -225,11 +219,31 @@ def train(
     return trained
 
 
-def _check_words(method: str | type[Method], changes: dict[str, Any]) -> None:
-    """Tell wrong words before any data are read."""
+def _check_words(
+    method: str | type[Method],
+    network: nn.Module | str | None,
+    init: str | Path | None,
+    pretraining: str | None,
+    changes: dict[str, Any],
+) -> None:
+    """Tell wrong words, and what is wrong with a start, before any data are read."""
     entry = find(method)
     refuse_pretraining(entry)
     settings(entry.name, entry.hyperparameters, changes)
+    if init is not None:
+        first_stage(pretraining, None, init)
+        started(init, network, dict(changes))
+
+
+def _main(dataset: Dataset, say: Callable[[str], object], **asked: Any) -> Fit:
+    """The method's own fit. Where the data do not allow it, what was understood of them is said first."""
+    try:
+        return plan_fit(dataset, **asked)[0]
+    except DataError:
+        known = dataset.labels[dataset.labels != UNKNOWN]
+        pool = len(dataset.labels) - len(known) + (0 if dataset.unlabeled is None else len(dataset.unlabeled))
+        say("\n".join(_overview(dataset, known, pool)))
+        raise
 
 
 def _begun(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ SHARE = 0.4
 """Of a budget in minutes, what the pre-training takes where a recipe says nothing else."""
 
 _OF_BOTH = (
-    *("network", "width", "size", "resize", "seed", "device", "precision", "memory_format", "threads"),
+    *("network", "width", "size", "resize", "seed", "device", "precision", "memory_format", "threads", "compile"),
     *("save_every", "log_every"),
 )
 """Settings of the training that its pre-training shares."""
@@ -56,30 +56,36 @@ def first_stage(asked: str | None, recipe: str | Path | None, init: str | Path |
 def make_start(
     dataset: Dataset,
     stage: dict[str, Any],
-    folder: Path,
+    folder: Path | None,
     changes: dict[str, Any],
     minutes: float | None,
     resume: bool,
     **words: Any,
-) -> Path | None:
-    """Pre-train, and say where the start lies; None for a dry run.
+) -> tuple[Path | None, float | None]:
+    """Pre-train, and say where the start lies, or None for a dry run; and the minutes that are left.
 
     Args:
         dataset: whose labels are not looked at.
-        stage: as `first_stage` gives it, without the share.
+        stage: as `first_stage` gives it.
         folder: of the run.
         changes: the settings of the training; those of both are taken over.
-        minutes: for this stage, or None to leave it to the steps.
+        minutes: for the whole run, or None to leave it to the steps.
         resume: whether the run is taken up again: a stage that was not begun begins.
         **words: as for `semilla.pretrain`.
+
+    Raises:
+        UsageError: U073, there is no folder.
     """
-    place = folder / STAGE
+    if folder is None and not words["dry_run"]:
+        raise UsageError("U073", "a pre-training is kept in the run's folder, and there is none", "say which: out=")
+    place = (folder or Path()) / STAGE
+    share = stage["share"]
     given = {name: value for name, value in changes.items() if name in _OF_BOTH and value is not None}
     begun = any((place / "fits").glob(f"*/{FIT}"))
-    made = pretrain(
-        dataset, out=place, minutes=minutes, resume=resume and begun, readout=False, **{**stage, **given}, **words
-    )
-    return None if made is None else place
+    own = {name: value for name, value in {**stage, **given}.items() if name != "share"}
+    part = None if minutes is None else share * minutes
+    made = pretrain(dataset, out=place, minutes=part, resume=resume and begun, readout=False, **own, **words)
+    return None if made is None else place, None if minutes is None else (1 - share) * minutes
 
 
 def started(init: str | Path, network: nn.Module | str | None, changes: dict[str, Any]) -> nn.Module | str | None:

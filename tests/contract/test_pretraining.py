@@ -12,10 +12,9 @@ from test_methods import assert_catalogue_says_what_the_class_does, gradients, t
 from torch import Tensor, nn
 from toys import TOYS
 
-from semilla.config import PARAMETERS
 from semilla.contract import Batch, Method, Net, Run, View
 from semilla.errors import UsageError
-from semilla.methods import METHODS, PRETRAINING
+from semilla.methods import PRETRAINING
 from semilla.networks import SmallCNN, WhitenedCNN
 
 SMALL = {"hidden": 8, "dimension": 4}
@@ -303,10 +302,3 @@ def test_a_method_is_one_page(name: str) -> None:
     method = PRETRAINING[name].load()
     assert len(inspect.getsource(inspect.getmodule(method)).splitlines()) <= 120  # type: ignore[arg-type]
     assert len(inspect.getsourcelines(method.forward)[0]) <= 40
-
-
-@pytest.mark.parametrize("name", [*METHODS, *PRETRAINING])
-def test_no_hyperparameter_hides_a_setting(name: str) -> None:
-    """Both are said as key=value: of two with one name, one could not be said."""
-    entry = (METHODS | PRETRAINING)[name]
-    assert not entry.hyperparameters.keys() & PARAMETERS.keys()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
+from semilla.evidence.confusion import Confusion
 from semilla.evidence.intervals import (
     NEEDED_CAP,
     PRIOR,
@@ -99,13 +100,14 @@ def mean_f1(table):
 @pytest.mark.parametrize("counts", [[5] * 4, [50, 50], [100] * 10])
 def test_answers_that_are_all_right_leave_as_much_open_as_wilson_does(interval, counts):
     total = sum(counts)
-    assert interval(np.diag(counts)) == pytest.approx(wilson(total, total), abs=1e-9)
-    assert interval(np.diag(counts)).high == 1
+    found = interval(Confusion.of_table(np.diag(counts)))
+    assert found == pytest.approx(wilson(total, total), abs=1e-9)
+    assert found.high == 1
 
 
 @pytest.mark.parametrize("right", [0, 3, 7])
 def test_the_mean_recall_of_one_class_is_its_recall(right):
-    assert mean_recall(np.array([[right, 7 - right], [0, 0]])) == pytest.approx(wilson(right, 7), abs=1e-12)
+    assert mean_recall(Confusion.of_table([[right, 7 - right], [0, 0]])) == pytest.approx(wilson(right, 7), abs=1e-12)
 
 
 def test_a_mean_recall_by_hand():
@@ -114,7 +116,7 @@ def test_a_mean_recall_by_hand():
     variance = sum(rate * (1 - rate) / n for rate, n in zip(rates, (97, 3), strict=True)) / 4
     error = sum(rates) / 2
     count = error * (1 - error) / variance
-    found = mean_recall(np.array([[92, 5], [0, 3]]))
+    found = mean_recall(Confusion.of_table([[92, 5], [0, 3]]))
     assert found.mean == pytest.approx((92 / 97 + 1) / 2)
     assert found == pytest.approx(wilson(found.mean * count, count))
     assert 10 < count < 20  # three examples of a class, and not a hundred, decide
@@ -137,7 +139,7 @@ def test_the_variance_of_macro_f1_is_that_of_small_changes(seed):
         slope = (mean_f1(smooth + change) - mean_f1(smooth - change)) / 2e-5
         variance += smooth[cell] * slope**2
     effective = mean_f1(smooth) * (1 - mean_f1(smooth)) / variance
-    found = macro_f1(table)
+    found = macro_f1(Confusion.of_table(table))
     assert found.mean == pytest.approx(mean_f1(table))
     assert found == pytest.approx(wilson(found.mean * effective, effective), rel=1e-6)
 
@@ -160,7 +162,8 @@ def test_the_intervals_of_the_means_cover(name):
         wanted = recalls(draw)
         table, expected = drawn(counts, wanted, draw)
         truths = np.mean(wanted), mean_f1(expected)
-        found = mean_recall(table), macro_f1(table)
+        cells = Confusion.of_table(table)
+        found = mean_recall(cells), macro_f1(cells)
         hits += [one.low <= truth <= one.high for one, truth in zip(found, truths, strict=True)]
     assert (hits / tries >= 0.93).all(), hits / tries  # 95 % nominal; the standard error of a share is 0.007
     assert (hits / tries <= 0.99).all(), hits / tries
@@ -178,21 +181,36 @@ def test_the_names_of_classes_do_not_matter_and_the_means_stay_inside(rows, rand
     table = np.array(rows)
     order = random.sample(range(len(table)), len(table))
     for interval in (mean_recall, macro_f1):
-        found = interval(table)
+        found = interval(Confusion.of_table(table))
         assert -1e-12 <= found.low <= found.mean + 1e-12 <= found.high + 2e-12 <= 1 + 3e-12
-        assert interval(table[np.ix_(order, order)]) == pytest.approx(found, abs=1e-9)
+        assert interval(Confusion.of_table(table[np.ix_(order, order)])) == pytest.approx(found, abs=1e-9)
 
 
-def test_a_thousand_classes_take_little_memory():
-    draw = np.random.default_rng(0)
-    truth, guess = draw.integers(0, 1000, (2, 10_000))
-    table = np.bincount(truth * 1000 + guess, minlength=10**6).reshape(1000, 1000)
+def test_ten_thousand_classes_take_little_memory():
+    truth, guess = np.random.default_rng(0).integers(0, 10_000, (2, 20_000))
     tracemalloc.start()
     try:
-        mean_recall(table), macro_f1(table)
-        assert tracemalloc.get_traced_memory()[1] < 3 * table.nbytes
+        confusion = Confusion.of(truth, guess, 10_000)
+        mean_recall(confusion), macro_f1(confusion)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20  # the whole matrix has 763 MiB
     finally:
         tracemalloc.stop()
+
+
+@given(TABLES)
+def test_a_confusion_matrix_is_its_cells(rows):
+    table = np.array(rows)
+    found = Confusion.of_table(table)
+    np.testing.assert_array_equal(found.table(), table)
+    for sums, expected in (
+        (found.of_class(), table.sum(1)),
+        (found.said_class(), table.sum(0)),
+        (found.right(), table.diagonal()),
+    ):
+        np.testing.assert_array_equal(sums, expected)
+    true, said = (column.repeat(found.times) for column in found[:2])
+    for one, other in zip(Confusion.of(true[::-1], said[::-1], len(table)), found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # Two models on the same examples

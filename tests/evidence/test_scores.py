@@ -87,8 +87,8 @@ def test_intervals_are_those_of_a_plain_bootstrap():
         interval = getattr(found, name)
         assert (interval.low, interval.high) == pytest.approx((start, end), abs=0.15 * (end - start)), name
         assert interval.low <= interval.mean <= interval.high
-    assert found.balanced_accuracy == mean_recall(found.confusion)
-    assert found.macro_f1 == macro_f1(found.confusion)
+    assert found.balanced_accuracy == mean_recall(found.cells)
+    assert found.macro_f1 == macro_f1(found.cells)
 
 
 def test_the_calibration_error_of_a_calibrated_model_may_be_0():

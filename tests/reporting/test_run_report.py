@@ -22,9 +22,10 @@ from semilla.cli.report import command
 from semilla.data.reading import CategoryColumn, NumberColumn, TableReading
 from semilla.data.sources import load
 from semilla.errors import StateError
+from semilla.evidence.confusion import Confusion
 from semilla.evidence.intervals import wilson
 from semilla.reporting import charts, gallery
-from semilla.reporting.class_scores import class_rows, confusion_matrix
+from semilla.reporting.class_scores import class_rows
 from semilla.reporting.provenance import private, private_command, provenance
 from semilla.reporting.run_data import read_run
 from semilla.reporting.run_report import report
@@ -200,8 +201,9 @@ def test_scores_of_classes_agree_with_scikit_learn():
 
     draw = np.random.default_rng(0)
     labels, guesses = draw.integers(0, 4, 300), draw.integers(0, 4, 300)
-    matrix = confusion_matrix(labels, guesses, 4)
-    assert (matrix == reference(labels, guesses)).all()
+    matrix = Confusion.of(labels, guesses, 4)
+    table = matrix.table()
+    assert (table == reference(labels, guesses)).all()
     rows = {row.name: row for row in class_rows(matrix, "abcd")}
     for name, *scores, count in zip("abcd", *precision_recall_fscore_support(labels, guesses), strict=True):
         row = rows[name]
@@ -209,11 +211,11 @@ def test_scores_of_classes_agree_with_scikit_learn():
         assert [row.precision.mean, row.recall.mean, row.f1.mean] == pytest.approx(scores)
         for interval in (row.precision, row.recall, row.f1):
             assert 0 <= interval.low < interval.mean < interval.high <= 1
-        assert row.recall == wilson(int(matrix["abcd".index(name), "abcd".index(name)]), count)
+        assert row.recall == wilson(int(table["abcd".index(name), "abcd".index(name)]), count)
 
 
 def test_the_weakest_class_comes_first_and_a_class_without_examples_last():
-    rows = class_rows(np.array([[5, 5, 0], [0, 9, 0], [0, 0, 0]]), ("middling", "good", "absent"))
+    rows = class_rows(Confusion.of_table([[5, 5, 0], [0, 9, 0], [0, 0, 0]]), ("middling", "good", "absent"))
     assert [row.name for row in rows] == ["middling", "good", "absent"]
     assert rows[0].f1.mean < rows[1].f1.mean
     assert np.isnan(rows[2].f1.mean)
@@ -224,7 +226,9 @@ def test_the_interval_of_f1_covers():
     truth = 2 * 0.2 / (2 * 0.2 + 0.1 + 0.05)
     for _ in range(400):
         right, missed, false, other = draw.multinomial(100, [0.2, 0.1, 0.05, 0.65])
-        (row,) = [row for row in class_rows(np.array([[right, missed], [false, other]]), "ab") if row.name == "a"]
+        (row,) = [
+            row for row in class_rows(Confusion.of_table([[right, missed], [false, other]]), "ab") if row.name == "a"
+        ]
         inside += row.f1.low <= truth <= row.f1.high
     assert 0.92 <= inside / 400 <= 0.98  # 95 % nominal; the standard error of the count is 0.011
 

@@ -30,6 +30,7 @@ from semilla.methods.catalogue import plug_in
 @click.option("--recipe", help="A recipe's name or a TOML file.")
 @click.option("--device", help="cpu, cuda or mps.  [default: the fastest found]")
 @click.option("--precision", help="fp32 or bf16.  [default: by device]")
+@click.option("--compile", is_flag=True, default=None, help="Let PyTorch compile the network: for long runs on a GPU.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: 10 times in a run]")
 @click.option("--out", "-o", type=click.Path(), help="The run folder.  [default: runs/<data>-<n>]")
 @click.option("--dry-run", is_flag=True, help="Read the data, say what was understood and planned, and stop.")

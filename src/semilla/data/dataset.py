@@ -143,8 +143,9 @@ def split(
     labels = dataset.labels[index]
     _check_labels(labels, index, dataset.classes)
 
-    rest = np.arange(size) if pool == "all" else np.setdiff1d(np.arange(size), index)
-    inputs, rows = _pool(dataset, rest)
+    unused = np.ones(size, bool)
+    unused[index] = pool == "all"
+    inputs, rows = _pool(dataset, np.flatnonzero(unused))
     if needed and not len(rows):
         fix = "give unlabeled examples, use fewer labels (--labels N), or let them serve as both (--set pool=all)"
         raise DataError("D040", f"no unlabeled example: all {size} examples of {dataset.name} are labeled", fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -132,9 +133,10 @@ def _fellows(test: IntArray, groups: Sequence[str], contents: Sequence[str]) -> 
 def _by_class(labels: IntArray, labeled: IntArray, wanted: float) -> IntArray:
     """About the same share of each class, at least one where the class can spare it."""
     order = labeled[permutation(_SEED, "holdout", 0, len(labeled))]
+    order = order[np.argsort(labels[order], kind="stable")]  # one class after the other
+    ends = np.cumsum(np.unique(labels[order], return_counts=True)[1])
     chosen = []
-    for label in np.unique(labels[labeled]).tolist():
-        own = order[labels[order] == label]
+    for own in np.split(order, ends[:-1]):
         count = round(wanted * len(own) / len(labeled))
         chosen.append(own[: min(max(count, min(1, len(own) - 1)), max(0, len(own) - 1))])
     return np.sort(np.concatenate(chosen))
@@ -142,11 +144,12 @@ def _by_class(labels: IntArray, labeled: IntArray, wanted: float) -> IntArray:
 
 def _by_group(labeled: IntArray, groups: list[str], wanted: float) -> IntArray:
     """Whole groups, in a drawn order, until there are enough examples."""
-    names = sorted(set(groups))
+    sizes = Counter(groups)
+    names = sorted(sizes)
     taken: set[str] = set()
     count = 0
     for place in permutation(_SEED, "holdout groups", 0, len(names)).tolist():
-        size = groups.count(names[place])
+        size = sizes[names[place]]
         if count and count + size / 2 > wanted:
             break
         taken.add(names[place])

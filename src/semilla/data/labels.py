@@ -51,8 +51,10 @@ def choose_labels(
     _check_count(count, classes, sizes)
     order = permutation(seed, stream, 0, len(labels))
     drawn = labels[order]
-    each = count // len(classes)
-    return np.stack([order[drawn == label][:each] for label in range(len(classes))], axis=1).ravel()
+    places = np.argsort(drawn, kind="stable")  # one class after the other, in the drawn order: no pass for each class
+    starts = np.searchsorted(drawn, np.arange(len(classes)), sorter=places)
+    chosen: IntArray = order[places[starts + np.arange(count // len(classes))[:, None]]]
+    return chosen.ravel()
 
 
 def _check_count(count: int, classes: Sequence[str], sizes: npt.NDArray[np.intp]) -> None:

@@ -12,7 +12,7 @@ from semilla.data.dataset import Dataset, Inputs, Split
 from semilla.data.rows import Rows
 from semilla.data.store import is_stored
 
-_SLICE = 4096
+_SLICE, _NUMBERS = 4096, 2**17
 
 
 def preparation(dataset: Dataset, parts: Split) -> dict[str, Any]:
@@ -45,7 +45,21 @@ def _moments(pools: list[Inputs], images: bool) -> tuple[int, npt.NDArray[Any], 
         return count, total, squares - total * total / count
     total = sum(part.sum(axes, dtype=np.float64) for pool in pools for part in _slices(pool))
     mean = np.reshape(total / count, (-1, 1, 1) if images else (-1,))
-    return count, total, sum(np.square(part - mean).sum(axes) for pool in pools for part in _slices(pool))
+    return count, total, np.asarray(sum(_squares(part, mean, axes) for pool in pools for part in _slices(pool)))
+
+
+def _squares(part: npt.NDArray[Any], mean: npt.NDArray[Any], axes: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The squared distances from the mean, summed; of pictures with several channels a few at a time, as their sums are
+    added one by one anyway: a slice of large ones would take gigabytes in float64.
+    """
+    if part.ndim == 2 or part.shape[1] == 1:
+        apart = part - mean
+        return np.asarray(np.square(apart, out=apart).sum(axes))
+    step, planes = max(1, _NUMBERS // part[0].size), np.empty(part.shape[:2])
+    for start in range(0, len(part), step):
+        apart = part[start : start + step] - mean
+        planes[start : start + step] = np.square(apart, out=apart).sum((2, 3))
+    return np.asarray(planes.sum(0))
 
 
 def _slices(pool: Inputs) -> Iterator[npt.NDArray[Any]]:

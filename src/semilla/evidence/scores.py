@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semilla import files
+from semilla.evidence.confusion import Confusion
 from semilla.evidence.held_out import held_out
 from semilla.evidence.intervals import Interval, macro_f1, mean_recall, wilson
 from semilla.inference.calibration import BINS, bins_of, cross_fitted, softmax
@@ -27,6 +28,8 @@ FEWEST = 10
 """Right and wrong answers, of each, below which there is no bootstrap interval: what decides it was hardly seen."""
 SHOWN_CLASSES = 20
 """Classes up to which the confusion matrix is printed."""
+WHOLE_CLASSES = 1000
+"""Classes up to which the summary holds the whole matrix: of ten thousand it would have 100 million numbers."""
 
 _DRAWS, _CHUNK = 10**8, 2**21
 _FEW = f"calibration error, Brier score and likelihood have no interval with fewer than {FEWEST} right or wrong answers"
@@ -69,7 +72,7 @@ class Scores:
         brier: mean squared distance of the probabilities from the truth, summed over classes: 0 to 2.
         nll: mean negative log-likelihood.
         classes: the scores of each class.
-        confusion: (C, C) examples of each class (rows) by what they were taken for (columns).
+        cells: which class was taken for which.
         predictions: name, true class, predicted class and its confidence of each example.
         notes: what the user should know.
     """
@@ -84,9 +87,14 @@ class Scores:
     brier: Interval
     nll: Interval
     classes: list[ClassScore]
-    confusion: npt.NDArray[np.int64]
+    cells: Confusion
     predictions: list[tuple[str, str, str, float]]
     notes: tuple[str, ...] = ()
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """(C, C) examples of each class (rows) by what they were taken for (columns)."""
+        return self.cells.table()
 
     def lines(self) -> list[str]:
         """As text."""
@@ -126,9 +134,10 @@ class Scores:
         return ["", "predicted as:", f"{'true class':<{left}}  {titles}", *lines]
 
     def summary(self) -> dict[str, Any]:
-        """As plain values."""
+        """As plain values; beyond `WHOLE_CLASSES` the matrix is (true, predicted, count) of each cell above 0."""
         names = ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "brier", "nll")
         shares = ("recall", "precision", "f1")
+        wide = len(self.classes) > WHOLE_CLASSES
         return {
             "fit": self.fit,
             "part": self.part,
@@ -142,7 +151,8 @@ class Scores:
                 }
                 for row in self.classes
             ],
-            "confusion": self.confusion.tolist(),
+            "confusion": None if wide else self.confusion.tolist(),
+            "confusion_cells": np.stack(self.cells[:3], axis=1).tolist() if wide else None,
             "notes": list(self.notes),
         }
 
@@ -237,7 +247,10 @@ def score(
     p = cross_fitted(logits, truth) if temperature is None else softmax(logits, temperature)
     guess = logits.argmax(1)
     count = len(truth)
-    confusion = np.bincount(truth * len(classes) + guess, minlength=len(classes) ** 2).reshape(2 * (len(classes),))
+    confusion = Confusion.of(truth, guess, len(classes))
+    of_it, said_it, right = (
+        sums.tolist() for sums in (confusion.of_class(), confusion.said_class(), confusion.right())
+    )
     error, brier, nll = _bootstrapped(p, truth, guess)
     told = names if names is not None else [str(row) for row in range(count)]
     rows = zip(told, truth.tolist(), guess.tolist(), p[np.arange(count), guess].tolist(), strict=True)
@@ -251,15 +264,14 @@ def score(
         calibration_error=error,
         brier=brier,
         nll=nll,
-        classes=[_class_score(name, number, confusion) for number, name in enumerate(classes)],
-        confusion=confusion,
+        classes=[_class_score(*own) for own in zip(classes, right, of_it, said_it, strict=True)],
+        cells=confusion,
         predictions=[(name, classes[true], classes[label], share) for name, true, label, share in rows],
         notes=notes if math.isfinite(nll.low) else (*notes, _FEW),
     )
 
 
-def _class_score(name: str, number: int, confusion: npt.NDArray[np.int64]) -> ClassScore:
-    right, count, said = int(confusion[number, number]), int(confusion[number].sum()), int(confusion[:, number].sum())
+def _class_score(name: str, right: int, count: int, said: int) -> ClassScore:
     both = wilson(right, count + said - right)
     f1 = Interval(*(2 * share / (1 + share) for share in both))
     return ClassScore(name, count, wilson(right, count), wilson(right, said), f1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence, Sized
-from functools import cache, partial
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 import semilla
+from semilla.evidence.confusion import Confusion
 from semilla.evidence.intervals import Interval, wilson
 from semilla.evidence.verdict import SCOPE, Verdict, chosen_by_test
 from semilla.exporting.facts import describe_input, entry_of, pipeline, without_paths
@@ -172,19 +173,18 @@ def _scores(part: Part) -> dict[str, Interval]:
 
 def _class_rows(classes: Sequence[str], labeled: Part | None, held: Part | None) -> list[tuple[str, ...]]:
     """For each class its name, labeled and held-out examples, recall and precision."""
-    counts = partial(np.bincount, minlength=len(classes))
-    used = None if labeled is None or labeled.labels is None else counts(labeled.labels)
-    rows = []
-    for number, name in enumerate(classes):
-        row = [name, "–" if used is None else f"{used[number]:,}"]
-        if held is not None and held.labels is not None:
-            guess = held.logits.argmax(1)
-            of_it, said = held.labels == number, guess == number
-            right = int((of_it & said).sum())
-            shares = [wilson(right, int(among.sum())) for among in (of_it, said)]
-            row += [f"{int(of_it.sum()):,}", *map(interval_text, shares)]
-        rows.append(tuple(row))
-    return rows
+    used = None
+    if labeled is not None and labeled.labels is not None:
+        used = np.bincount(labeled.labels, minlength=len(classes)) if labeled.counts is None else labeled.counts
+    rows = [(name, "–" if used is None else f"{used[number]:,}") for number, name in enumerate(classes)]
+    if held is None or held.labels is None:
+        return list(rows)
+    found = Confusion.of(held.labels, held.logits.argmax(1), len(classes))
+    sums = (own.tolist() for own in (found.right(), found.of_class(), found.said_class()))
+    return [
+        (*row, f"{of_it:,}", *(interval_text(wilson(right, among)) for among in (of_it, said)))
+        for row, right, of_it, said in zip(rows, *sums, strict=True)
+    ]
 
 
 def _limits(run: RunData, part: str, held: Part | None) -> list[str]:

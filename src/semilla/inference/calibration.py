@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,18 @@ SHARES = tuple(k / 20 for k in range(20, 0, -1))
 """Shares of accepted examples among which a threshold is sought, fixed before any label is seen."""
 
 _INVERSE_RANGE = 0.05, 20.0
+_AT_ONCE = 2**15  # numbers of a block of rows: many classes are worked on in the cache, and not copied as a whole
 
 
 def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> npt.NDArray[np.float64]:
     """Probabilities (N, C) of logits divided by a temperature, in float64."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True))
+    logits = np.asarray(logits)
+    shares = np.empty(logits.shape, np.float64)
+    for rows in _blocks(logits):
+        powers = logits[rows].astype(np.float64) / temperature
+        np.exp(powers - powers.max(1, keepdims=True), out=powers)
+        np.divide(powers, powers.sum(1, keepdims=True), out=shares[rows])
+    return shares
 
 
 def calibrate(logits: npt.ArrayLike, labels: npt.ArrayLike, fitted_on: str) -> dict[str, Any] | None:
@@ -43,13 +48,13 @@ def calibrate(logits: npt.ArrayLike, labels: npt.ArrayLike, fitted_on: str) -> d
         return None
     right = logits.argmax(1) == labels
     temperature = fit_temperature(logits, labels)
-    errors = [calibration_error(p.max(1), right) for p in (softmax(logits), cross_fitted(logits, labels))]
+    before, after = _confidence(logits), cross_fitted(logits, labels).max(1)
     return {
         "temperature": temperature,
         "fitted_on": fitted_on,
         "n": len(labels),
-        "error": errors,
-        "acceptance": acceptance(softmax(logits, temperature).max(1), right),
+        "error": [calibration_error(confidence, right) for confidence in (before, after)],
+        "acceptance": acceptance(_confidence(logits, temperature), right),
     }
 
 
@@ -62,11 +67,13 @@ def fit_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int6
     from scipy import optimize
 
     centred = logits - logits.max(1, keepdims=True)
-    soft = 1 / (len(labels) + 2)
+    soft, means = 1 / (len(labels) + 2), np.empty(len(labels))
     wanted = (1 - soft) * centred[np.arange(len(labels)), labels].mean() + soft * centred.mean()
 
     def slope(inverse: float) -> float:
-        return float((softmax(centred, 1 / inverse) * centred).sum(1).mean() - wanted)
+        for rows in _blocks(centred):
+            means[rows] = (softmax(centred[rows], 1 / inverse) * centred[rows]).sum(1)
+        return float(means.mean() - wanted)
 
     low, high = _INVERSE_RANGE
     if slope(low) >= 0:
@@ -86,7 +93,9 @@ def cross_fitted(logits: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np
     first[np.argsort(labels, kind="stable")[::2]] = True
     found = np.empty_like(logits)
     for own, other in ((first, ~first), (~first, first)):
-        found[own] = softmax(logits[own], fit_temperature(logits[other], labels[other]))
+        temperature, places = fit_temperature(logits[other], labels[other]), np.flatnonzero(own)
+        for rows in _blocks(found[: len(places)]):
+            found[places[rows]] = softmax(logits[places[rows]], temperature)
     return found
 
 
@@ -137,3 +146,14 @@ def threshold(table: Sequence[Sequence[float]], precision: float, level: float =
         if right and stats.beta.ppf(rate, right, accepted - right + 1) >= precision:
             return float(least)
     return None
+
+
+def _confidence(logits: npt.NDArray[np.float64], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """(N,) the largest probability of each row, without a copy of all."""
+    return np.concatenate([softmax(logits[rows], temperature).max(1) for rows in _blocks(logits)])
+
+
+def _blocks(rows: npt.NDArray[Any]) -> Iterator[slice]:
+    """Slices of some whole rows; sums over a row do not depend on them."""
+    step = max(1, _AT_ONCE // max(1, rows.shape[1]))
+    return (slice(start, start + step) for start in range(0, len(rows), step))

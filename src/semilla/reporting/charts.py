@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from semilla.evidence.confusion import Confusion
 from semilla.evidence.intervals import Interval, wilson
 from semilla.inference.calibration import BINS, bins_of, calibration_error
 from semilla.reporting.figures import COOL, GROUND, INK, OTHER, OWN, WARM, Chart, draw, label, percent
@@ -17,8 +18,8 @@ from semilla.reporting.page import minus
 from semilla.reporting.run_data import FitData, FloatArray, IntArray
 
 WIDE = 4.6
-MOST_NUMBERED, MOST_NAMED = 12, 40
-"""Classes up to which a confusion matrix shows its counts, and its names."""
+MOST_NUMBERED, MOST_NAMED, MOST_DRAWN = 12, 40, 500
+"""Classes up to which a confusion matrix shows its counts, its names, and anything at all."""
 _PERCENT = FuncFormatter(lambda value, place: f"{100 * value:.4g} %")
 FEW = 5
 """Examples in a bin of confidence below which it is not drawn."""
@@ -127,9 +128,15 @@ def pseudo_label_chart(fit: FitData) -> Chart | None:
     )
 
 
-def confusion_chart(matrix: IntArray, classes: Sequence[str], part: str) -> Chart:
-    """What each class was taken for: counts (true, predicted), coloured by the share of the true class."""
+def confusion_chart(confusion: Confusion, classes: Sequence[str], part: str) -> Chart | None:
+    """What each class was taken for: counts (true, predicted), coloured by the share of the true class.
+
+    Beyond `MOST_DRAWN` classes there is none: a cell would be smaller than a dot.
+    """
     count = len(classes)
+    if count > MOST_DRAWN:
+        return None
+    matrix = confusion.table()
     shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
     cells = np.empty((count, count, 4))
     right = np.eye(count, dtype=bool)
@@ -151,7 +158,7 @@ def confusion_chart(matrix: IntArray, classes: Sequence[str], part: str) -> Char
             axes.set_yticks(range(count), names, fontsize=small)
         axes.tick_params(length=0)
 
-    worst = confusions(matrix)[:1]
+    worst = confusion.errors()[:1]
     most = "".join(
         f" Most often {label(classes[t])} was taken for {label(classes[p])}, {n} times." for t, p, n in worst
     )
@@ -164,14 +171,6 @@ def confusion_chart(matrix: IntArray, classes: Sequence[str], part: str) -> Char
         header=("true", "predicted", "count"),
         rows=[(classes[t], classes[p], int(matrix[t, p])) for t in range(count) for p in range(count)],
     )
-
-
-def confusions(matrix: IntArray) -> list[tuple[int, int, int]]:
-    """(true, predicted, count) of every kind of error that was made, the most frequent first."""
-    wrong = matrix * ~np.eye(len(matrix), dtype=bool)
-    places = np.argwhere(wrong)
-    order = np.argsort(-wrong[tuple(places.T)], kind="stable")
-    return [(int(true), int(predicted), int(wrong[true, predicted])) for true, predicted in places[order]]
 
 
 class Bin(NamedTuple):

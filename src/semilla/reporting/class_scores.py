@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from semilla.evidence.confusion import Confusion
 from semilla.evidence.intervals import Interval, wilson
 from semilla.reporting.figures import Cell
-from semilla.reporting.run_data import IntArray
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,15 @@ class ClassRow:
         return (self.name, self.count, *self.precision, *self.recall, *self.f1)
 
 
-def confusion_matrix(labels: IntArray, guesses: IntArray, classes: int) -> IntArray:
-    """How many examples of each class (rows) were taken for each class (columns)."""
-    return np.bincount(labels * classes + guesses, minlength=classes * classes).reshape(classes, classes)
-
-
-def class_rows(matrix: IntArray, classes: Sequence[str]) -> list[ClassRow]:
+def class_rows(confusion: Confusion, classes: Sequence[str]) -> list[ClassRow]:
     """The scores of every class, the lowest F1 first; classes without an example come last.
 
     Precision and recall have Wilson's interval. So has the share J of right ones among all examples that are of the
     class or were said to be; F1 is 2J / (1 + J), so its interval follows from J's.
     """
     rows = []
-    for number, name in enumerate(classes):
-        right, of_it, said = int(matrix[number, number]), int(matrix[number].sum()), int(matrix[:, number].sum())
+    sums = (own.tolist() for own in (confusion.right(), confusion.of_class(), confusion.said_class()))
+    for name, right, of_it, said in zip(classes, *sums, strict=True):
         union = wilson(right, of_it + said - right)
         f1 = Interval(*(2 * share / (1 + share) for share in union))
         rows.append(ClassRow(name, of_it, wilson(right, said), wilson(right, of_it), f1))

@@ -38,12 +38,14 @@ class Part:
         features: (N, D), or None.
         labels: (N,), or None where they are not known.
         rows: (N,) their rows in the run's manifest, or None.
+        counts: (classes,) how many there are of each class, where these are but a sample; else None.
     """
 
     logits: FloatArray
     features: npt.NDArray[np.float32] | None = None
     labels: IntArray | None = None
     rows: IntArray | None = None
+    counts: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -240,11 +242,13 @@ def _outputs(path: Path, classes: int) -> dict[str, Part]:
         logits = tensors.get(f"{name}_logits")
         if logits is None or not len(logits):
             continue
-        features, labels, rows = (tensors.get(f"{name}_{kind}") for kind in ("features", "labels", "rows"))
+        kinds = ("features", "labels", "rows", "counts")
+        features, labels, rows, counts = (tensors.get(f"{name}_{kind}") for kind in kinds)
         fits = logits.ndim == 2 and logits.shape[1] == classes and bool(np.isfinite(logits).all())
         fits = fits and all(len(column) == len(logits) for column in (features, labels, rows) if column is not None)
         fits = fits and (labels is None or (labels.ndim == 1 and labels.min() >= 0 and labels.max() < classes))
+        fits = fits and (counts is None or (counts.shape == (classes,) and counts.min() >= 0))
         if not fits:
             raise StateError("C022", f"{path.parent.name}/{path.name} does not fit {CARD} ({name})", "train again")
-        parts[name] = Part(logits.astype(np.float64), features, labels, rows)
+        parts[name] = Part(logits.astype(np.float64), features, labels, rows, counts)
     return parts

@@ -15,9 +15,10 @@ import numpy as np
 
 from semilla import files
 from semilla.data.dataset import Dataset
+from semilla.evidence.confusion import Confusion
 from semilla.inference.calibration import cross_fitted
 from semilla.reporting import charts, gallery
-from semilla.reporting.class_scores import ClassRow, class_rows, confusion_matrix
+from semilla.reporting.class_scores import ClassRow, class_rows
 from semilla.reporting.figures import Chart, table
 from semilla.reporting.page import SHORT, render
 from semilla.reporting.provenance import private, provenance
@@ -132,28 +133,28 @@ def _scored_part(fit: FitData) -> tuple[str, Part, IntArray] | None:
     return None
 
 
-def _matrix(fit: FitData) -> IntArray | None:
+def _confusion(fit: FitData) -> Confusion | None:
     scored = _scored_part(fit)
     if scored is None:
         return None
     _, part, labels = scored
-    return confusion_matrix(labels, part.logits.argmax(1), len(fit.classes))
+    return Confusion.of(labels, part.logits.argmax(1), len(fit.classes))
 
 
 def _scored_classes(fit: FitData) -> list[ClassRow]:
-    matrix = _matrix(fit)
-    return [] if matrix is None else class_rows(matrix, fit.classes)
+    confusion = _confusion(fit)
+    return [] if confusion is None else class_rows(confusion, fit.classes)
 
 
 def _confused(fit: FitData, most: int = 8) -> list[tuple[str, str, int]]:
-    matrix = _matrix(fit)
-    found = [] if matrix is None else charts.confusions(matrix)[:most]
+    confusion = _confusion(fit)
+    found = [] if confusion is None else confusion.errors()[:most]
     return [(fit.classes[true], fit.classes[guess], count) for true, guess, count in found]
 
 
 def _held_out_charts(fit: FitData) -> list[Chart | None]:
-    scored, matrix = _scored_part(fit), _matrix(fit)
-    if scored is None or matrix is None:
+    scored, confusion = _scored_part(fit), _confusion(fit)
+    if scored is None or confusion is None:
         return []
     name, part, labels = scored
     calibration = fit.card.get("calibration")
@@ -161,7 +162,7 @@ def _held_out_charts(fit: FitData) -> list[Chart | None]:
     if calibration and calibration.get("fitted_on") == name:  # the examples that chose the temperature: half by half
         calibrated = cross_fitted(part.logits, labels)
     return [
-        charts.confusion_chart(matrix, fit.classes, name),
+        charts.confusion_chart(confusion, fit.classes, name),
         charts.calibration_chart(part.probabilities(), calibrated, labels, name),
     ]
 
@@ -169,6 +170,8 @@ def _held_out_charts(fit: FitData) -> list[Chart | None]:
 def _counts(fit: FitData, part: str) -> IntArray:
     """Examples of each class: as labeled, or as predicted where the labels are not known."""
     outputs = fit.parts[part]
+    if outputs.counts is not None:
+        return outputs.counts
     found = outputs.logits.argmax(1) if outputs.labels is None else outputs.labels
     return np.bincount(found, minlength=len(fit.classes))
 

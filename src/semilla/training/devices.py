@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,16 @@ def choose_precision(wanted: str | None, device: str) -> tuple[str, str]:
     if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16", "the GPU computes in bf16"
     return "fp32", "safe everywhere, and bf16 pays on networks of some size only"
+
+
+def check_compiler(device: str) -> None:
+    """Whether PyTorch finds what it compiles for a CPU with.
+
+    Raises:
+        UsageError: U075, it does not.
+    """
+    if device == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name):
+        raise UsageError("U075", "compile needs a C++ compiler on a CPU, and there is none", "install g++, or leave it")
 
 
 def available_cores() -> int:

@@ -44,7 +44,8 @@ COMMANDS = [
 def test_a_command_of_the_documents_has_words_that_there_are(line):
     """Read, and not run: it speaks of files of the reader's."""
     _, name, *words = shlex.split(line)
-    cli.get_command(None, name).make_context(name, words)
+    with cli.make_context("semilla", [name]) as parent:
+        cli.get_command(parent, name).make_context(name, words, parent=parent)
 
 
 def test_the_documents_say_how_to_start_without_labels():

@@ -36,7 +36,7 @@ from semilla.fitting import (
     refuse_pretraining,
     versions,
 )
-from semilla.inference.model import Model
+from semilla.inference.model import Model, refuse_file
 from semilla.methods import find
 from semilla.starting import STAGE, first_stage, make_start, started
 from semilla.text import clean, short
@@ -180,8 +180,8 @@ def train(
     dataset = load_data(_sized(source, network, changes), progress)
     if recipe not in ("auto", None):
         recipe = recipe_named(recipe, dataset, source, find(method).name)
-    if resume and folder is not None and not _begun(folder):
-        raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
+    if resume and folder is not None:
+        _check_begun(folder)
     stage = first_stage(pretraining, recipe_named(recipe, dataset, source, find(method).name), init)
     if stage is not None:
         words: dict[str, Any] = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
@@ -246,9 +246,16 @@ def _main(dataset: Dataset, say: Callable[[str], object], **asked: Any) -> Fit:
         raise
 
 
-def _begun(folder: Path) -> list[Path]:
-    """What was begun in a run's folder, the pre-training before the fits included."""
-    return [*(folder / "fits").glob(f"*/{FIT}"), *(folder / STAGE / "fits").glob(f"*/{FIT}")]
+def _check_begun(folder: Path) -> None:
+    """Refuse to go on where nothing was begun, the pre-training before the fits included.
+
+    Raises:
+        SafetyError: S020, it is a file.
+        StateError: C002.
+    """
+    refuse_file(folder)
+    if not any(list((folder / stage / "fits").glob(f"*/{FIT}")) for stage in ("", STAGE)):
+        raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
 
 
 def _run(

@@ -26,7 +26,7 @@ from torch import nn
 import semilla
 from semilla import files
 from semilla.augment.vectors import reference_rows
-from semilla.config import Settings, recipe, recipe_for, recipes
+from semilla.config import Settings, recipe, recipe_for, recipes, table_of
 from semilla.config import settings as resolve
 from semilla.contract import Info, Method, Net
 from semilla.data.dataset import Dataset, Inputs, Split, fingerprint, held_out_fingerprint, split, take
@@ -165,7 +165,7 @@ def fit(
         SemillaError: a condition that can be mended; says how.
         Interrupted: a signal arrived; the run was saved.
     """
-    _check_request(out, resume, overwrite, evaluate_on)
+    check_request(out, resume, overwrite, evaluate_on)
     planned, folder = plan_fit(
         load_data(data),
         labels=labels,
@@ -220,13 +220,11 @@ def plan_fit(
     if Classes.name not in entry.tasks:
         fix = f"it is for {', '.join(entry.tasks)}"
         raise UsageError("U007", f"{entry.name} is not defined for class labels", fix)
-    if entry.name in PRETRAINING:
-        fix = f"semilla pretrain DATA --method {entry.name}, and then semilla train DATA --init its run"
-        raise UsageError("U071", f"{entry.name} learns without labels and classifies nothing", fix)
+    refuse_pretraining(entry)
     asked = resolve(
         entry.name,
         entry.hyperparameters,
-        *_recipe_layers(recipe, dataset, source, entry.name),
+        *_recipe_layers(recipe, dataset, source, entry.name, changes.get("weights") is not None),
         changes,
     )
     index = _labeled_index(dataset, labels, labels_file, asked.seed)
@@ -243,7 +241,23 @@ def plan_fit(
     return planned, folder
 
 
-def _check_request(out: str | Path | None, resume: bool, overwrite: bool, evaluate_on: str) -> None:
+def refuse_pretraining(entry: Entry) -> None:
+    """Refuse to train by a method that never learns a class.
+
+    Raises:
+        UsageError: U071.
+    """
+    if entry.name in PRETRAINING:
+        fix = f"semilla pretrain DATA --method {entry.name}, and then semilla train DATA --init its run"
+        raise UsageError("U071", f"{entry.name} learns without labels and classifies nothing", fix)
+
+
+def check_request(out: str | Path | None, resume: bool, overwrite: bool, evaluate_on: str) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        UsageError: U008, U015 or U016.
+    """
     if resume and overwrite:
         raise UsageError("U008", "resume and overwrite contradict each other", "give one of them")
     if evaluate_on not in ("test", "development"):
@@ -613,11 +627,14 @@ def recipe_named(name: str | Path | None, dataset: Dataset, source: Source | Non
 
 
 def _recipe_layers(
-    name: str | Path | None, dataset: Dataset, source: Source | None, method: str
+    name: str | Path | None, dataset: Dataset, source: Source | None, method: str, tuned: bool
 ) -> list[dict[str, Any]]:
     found = recipe_named(name, dataset, source, method)
     if found is not None:
-        return [recipe(found)]
+        own = recipe(found)
+        if tuned and name == "auto" and table_of(found, "pretrain") is None:
+            own.pop("learning_rate", None)  # it was found for random weights and would undo the ones to start from
+        return [own]
     return [{"views": STRONGEST[dataset.kind]}] if name == "auto" and method == "supervised" else []
 
 

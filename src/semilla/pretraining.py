@@ -30,8 +30,8 @@ from semilla.inference.model import RUN, Model, find_fit
 from semilla.methods import PRETRAINING, Entry, find
 from semilla.networks import weights as weight_files
 from semilla.randomness import permutation, torch_seed
-from semilla.text import clean
-from semilla.training import lineage, plan
+from semilla.text import clean, short
+from semilla.training import devices, lineage, plan
 from semilla.training.trial import step_seconds
 
 FORMAT = 1
@@ -122,7 +122,7 @@ def pretrain(
     Args:
         data: as for `semilla.train`; a folder of pictures without any label will do.
         method: a name from `semilla.methods.PRETRAINING`, or a `Method` of your own without labeled views.
-        labels: labels for the read-out alone, the same number for each class; None uses those there are.
+        labels: labels in all for the read-out alone, the same number for each class; None uses those there are.
         recipe: a recipe's name or TOML file.
         minutes: train for about so long, instead of ``steps``.
         out: the run folder; None keeps everything in memory.
@@ -154,6 +154,8 @@ def pretrain(
     words = {**changes, **({"network": network} if network is not None else {})}
     resolve(entry.name, entry.hyperparameters, words)  # wrong words are told before any data are read
     dataset = load_data(source, progress)
+    if readout and labels is not None and dataset.test is not None:
+        choose_labels(dataset.labels, dataset.classes, labels, 0)  # a wrong number is told before hours of training
     fit, place = plan_pretraining(dataset, entry, recipe, minutes, folder, resume, source, words)
     say("\n".join(_announced(fit, timed=dry_run or progress is not None)))
     if dry_run:
@@ -210,7 +212,7 @@ def read_out(fit: Fit, model: Model, dataset: Dataset, labels: int | None = None
         fit: the fit, for the network as it was before its first step.
         model: the finished one.
         dataset: with its labels and its test part.
-        labels: how many to learn from, the same number for each class; None takes all, `MOST_READ` at the most.
+        labels: how many to learn from in all, the same number for each class; None takes all, `MOST_READ` at the most.
 
     Returns:
         None where the data have no labels of two classes, or no test part.
@@ -226,7 +228,8 @@ def read_out(fit: Fit, model: Model, dataset: Dataset, labels: int | None = None
     tested = np.sort(permutation(seed, "read-out test", 0, len(dataset.test))[:MOST_PROBED])
     inputs = take(dataset.inputs, known), take(dataset.test.inputs, tested)
     truth = dataset.labels[known], dataset.test.labels[tested]
-    untrained = Model(fit.build()[0].ema.net, (), model.card, model.views)
+    with devices.own_generators(fit.settings.device):
+        untrained = Model(fit.build()[0].ema.net, (), model.card, model.views)
     right = [_linear(each, *inputs, *truth, torch_seed(seed, 0)) for each in (model, untrained)]
     return Readout(len(known), len(tested), *(wilson(int(each.sum()), len(each)) for each in right))
 
@@ -270,7 +273,7 @@ def start_from(init: str | Path) -> dict[str, Any]:
         SafetyError: S021, the weights are a pickle.
     """
     path = Path(init)
-    if path.is_file() or path.suffix:
+    if path.is_file() or (path.suffix and not path.is_dir()):
         return {"weights": str(weight_files.find(path))}
     folder = find_fit(path)
     spec = files.read_json(folder / "model.json")["network"]
@@ -299,7 +302,7 @@ def _announced(fit: Fit, timed: bool) -> list[str]:
     seconds = step_seconds(fit, least=0.5) * (settings.steps or 0) if timed else 0.0
     total = f", about {in_words(max(1.0, seconds))}" if timed else ""
     lines.append(f"plan: {settings.steps:,} steps of {settings.method} with {settings.network}{total}")
-    lines += [f"  {name:<16}{_short(getattr(settings, name)):<14}{why}" for name, why in fit.reasons.items()]
+    lines += [f"  {name:<16}{short(getattr(settings, name)):<13} {why}" for name, why in fit.reasons.items()]
     return lines
 
 
@@ -323,7 +326,3 @@ def _write(folder: Path, fit: Fit, read: Readout | None, source: Source, dataset
         "versions": versions(),
     }
     files.write_json(folder / RUN, described)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,14 +22,24 @@ from semilla.data.progress import in_words
 from semilla.data.roles import listed
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
-from semilla.errors import DataError, StateError, UsageError
+from semilla.errors import DataError, StateError
 from semilla.evidence.comparison import share_used
 from semilla.evidence.verdict import FEW, Verdict, judge
-from semilla.fitting import FIT, Fit, Result, make_run_folder, plan_fit, recipe_named, versions
+from semilla.fitting import (
+    FIT,
+    Fit,
+    Result,
+    check_request,
+    make_run_folder,
+    plan_fit,
+    recipe_named,
+    refuse_pretraining,
+    versions,
+)
 from semilla.inference.model import Model
 from semilla.methods import find
-from semilla.starting import first_stage, make_start, started
-from semilla.text import clean
+from semilla.starting import STAGE, first_stage, make_start, started
+from semilla.text import clean, short
 from semilla.training import plan
 from semilla.training.trial import profile, step_seconds
 
@@ -162,40 +171,27 @@ def train(
         SemillaError: a condition that can be mended; says how.
         Interrupted: a signal arrived; the run was saved.
     """
-    if resume and overwrite:
-        raise UsageError("U008", "resume and overwrite contradict each other", "give one of them")
-    if resume and out is None:
-        raise UsageError("U016", "there is nothing to resume without a run folder", "say which: out=")
-    if evaluate_on not in ("test", "development"):
-        raise UsageError("U015", f"evaluate_on = {evaluate_on!r} is no held-out part", "test or development")
+    check_request(out, resume, overwrite, evaluate_on)
     source, changes = Source.of(data, changes)
-    _check_words(method, changes)
+    _check_words(method, network, init, pretraining, changes)
     folder = None if out is None else Path(out)
     if folder is not None:
         source.refuse_inside(folder)
     dataset = load_data(_sized(source, network, changes), progress)
     if recipe not in ("auto", None):
         recipe = recipe_named(recipe, dataset, source, find(method).name)
+    if resume and folder is not None and not _begun(folder):
+        raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
     stage = first_stage(pretraining, recipe_named(recipe, dataset, source, find(method).name), init)
     if stage is not None:
-        if folder is None and not dry_run:
-            raise UsageError("U073", "a pre-training is kept in the run's folder, and there is none", "say which: out=")
-        share, given = stage.pop("share"), changes | {"network": network}
-        words = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
-        part = None if minutes is None else share * minutes
-        init = make_start(dataset, stage, folder or Path(), given, part, resume, **words)
-        minutes = None if minutes is None else (1 - share) * minutes
+        words: dict[str, Any] = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
+        init, minutes = make_start(dataset, stage, folder, changes | {"network": network}, minutes, resume, **words)
     if init is not None:
         network = started(init, network, changes)
     common: dict[str, Any] = {"labels": labels, "labels_file": labels_file, "out": folder, "resume": resume}
     common |= {"evaluate_on": evaluate_on, "source": source}
-    try:
-        main, _ = plan_fit(dataset, method=method, recipe=recipe, minutes=minutes, network=network, **common, **changes)
-    except DataError:  # the user sees what was understood, and then what is wrong with it
-        known = dataset.labels[dataset.labels != UNKNOWN]
-        pool = len(dataset.labels) - len(known) + (0 if dataset.unlabeled is None else len(dataset.unlabeled))
-        say("\n".join(_overview(dataset, known, pool)))
-        raise
+    own = {"method": method, "recipe": recipe, "minutes": minutes, "network": network}
+    main = _main(dataset, say, **own, **common, **changes)
     fits = [main]
     if baseline and main.entry.name != BASELINE:
         fits.insert(0, _baseline(dataset, main, network, common, changes, recipe))
@@ -223,10 +219,36 @@ def train(
     return trained
 
 
-def _check_words(method: str | type[Method], changes: dict[str, Any]) -> None:
-    """Tell wrong words before any data are read."""
+def _check_words(
+    method: str | type[Method],
+    network: nn.Module | str | None,
+    init: str | Path | None,
+    pretraining: str | None,
+    changes: dict[str, Any],
+) -> None:
+    """Tell wrong words, and what is wrong with a start, before any data are read."""
     entry = find(method)
+    refuse_pretraining(entry)
     settings(entry.name, entry.hyperparameters, changes)
+    if init is not None:
+        first_stage(pretraining, None, init)
+        started(init, network, dict(changes))
+
+
+def _main(dataset: Dataset, say: Callable[[str], object], **asked: Any) -> Fit:
+    """The method's own fit. Where the data do not allow it, what was understood of them is said first."""
+    try:
+        return plan_fit(dataset, **asked)[0]
+    except DataError:
+        known = dataset.labels[dataset.labels != UNKNOWN]
+        pool = len(dataset.labels) - len(known) + (0 if dataset.unlabeled is None else len(dataset.unlabeled))
+        say("\n".join(_overview(dataset, known, pool)))
+        raise
+
+
+def _begun(folder: Path) -> list[Path]:
+    """What was begun in a run's folder, the pre-training before the fits included."""
+    return [*(folder / "fits").glob(f"*/{FIT}"), *(folder / STAGE / "fits").glob(f"*/{FIT}")]
 
 
 def _run(
@@ -243,8 +265,6 @@ def _run(
     if place is not None and not (main or resume or overwrite) and (finished := fit.finished(place)) is not None:
         return finished
     began = place is not None and (place / FIT).exists()
-    if resume and folder is not None and not any((folder / "fits").glob(f"*/{FIT}")):
-        raise StateError("C002", f"no run to resume in {str(folder)!r}", "check --out, --method and --seed")
     return fit.run(place, resume=resume and began, overwrite=overwrite, progress=progress, **(allowed if began else {}))
 
 
@@ -255,7 +275,8 @@ def _from_scratch(dataset: Dataset, main: Fit, common: dict[str, Any], changes: 
     own = {"weights", "layer_decay", "optimizer", "learning_rate", "network"}
     given = {key: value for key, value in changes.items() if key in PARAMETERS and key not in own}
     net = main.settings.network
-    words = {**given, **shared}
+    views = main.settings.hyperparameters if main.entry.name == BASELINE else {}
+    words = {**views, **given, **shared}
     fit, _ = plan_fit(dataset, method=BASELINE, network=net, name=SCRATCH, **common, **words)
     return fit
 
@@ -367,7 +388,7 @@ def _plan(fits: list[Fit], timed: bool) -> list[str]:
     each = [f" ({in_words(max(1.0, time))})" if timed else "" for time in seconds]
     titles = [fit.name.rsplit("-", 1)[0] for fit in fits]
     names = " and ".join(f"{title}{time}" for title, time in zip(titles, each, strict=True))
-    reasons = [f"  {name:<16}{_short(getattr(main, name)):<14}{why}" for name, why in fits[-1].reasons.items()]
+    reasons = [f"  {name:<16}{short(getattr(main, name)):<13} {why}" for name, why in fits[-1].reasons.items()]
     total = f", about {in_words(max(1.0, sum(seconds)))} in all" if timed else ""
     plan = f"plan: {main.steps:,} steps of {names} with {main.network} on {main.device}{total}"
     return [plan, "chosen for you:" if reasons else "every setting was given", *reasons]
@@ -418,7 +439,7 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
         why = "it uses the unlabeled data; without a test part nothing is claimed"
         return Trained(results, None, main, why, folder, told)
     verdict = None
-    if "test" in parts:
+    if "test" in parts and (whole or results[main].settings.method != BASELINE):  # else the start alone differs
         used = share_used(results[main].history)
         own, alone = (name.rsplit("-", 1)[0] for name in (main, base))
         verdict = judge(own, _right(results[main]), alone, _right(results[base]), used)
@@ -445,10 +466,10 @@ def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
     """The last lines of a run: the verdict last of all but the ways on."""
     warnings = [f"warn[{code}]: {message}" for fit in trained.fits.values() for code, message in fit.warnings]
     lines = ["", *warnings]
-    if trained.verdict is not None:
-        lines += [*_starts(trained), *trained.verdict.lines()]
-    elif dataset.test is None:
+    if dataset.test is None:
         lines.append("nothing is claimed: there is no test part (give --test DIR or --holdout 0.2)")
+    elif len(trained.fits) > 1:
+        lines += [*_starts(trained), *(trained.verdict.lines() if trained.verdict is not None else [])]
     else:
         accuracy = trained.scores.get("test/accuracy")
         lines.append(
@@ -503,9 +524,3 @@ def _write(folder: Path, trained: Trained, source: Source, dataset: Dataset, com
         "versions": versions(),
     }
     files.write_json(folder / RUN, described)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{Path(value).name} " if isinstance(value, str) and os.sep in value else str(value)

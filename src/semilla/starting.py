@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from semilla.config import network_name, table_of
 from semilla.config import recipe as read_recipe
-from semilla.config import table_of
 from semilla.data.dataset import Dataset
 from semilla.errors import UsageError
 from semilla.fitting import FIT
@@ -56,44 +56,55 @@ def first_stage(asked: str | None, recipe: str | Path | None, init: str | Path |
 def make_start(
     dataset: Dataset,
     stage: dict[str, Any],
-    folder: Path,
+    folder: Path | None,
     changes: dict[str, Any],
     minutes: float | None,
     resume: bool,
     **words: Any,
-) -> Path | None:
-    """Pre-train, and say where the start lies; None for a dry run.
+) -> tuple[Path | None, float | None]:
+    """Pre-train, and say where the start lies, or None for a dry run; and the minutes that are left.
 
     Args:
         dataset: whose labels are not looked at.
-        stage: as `first_stage` gives it, without the share.
+        stage: as `first_stage` gives it.
         folder: of the run.
         changes: the settings of the training; those of both are taken over.
-        minutes: for this stage, or None to leave it to the steps.
+        minutes: for the whole run, or None to leave it to the steps.
         resume: whether the run is taken up again: a stage that was not begun begins.
         **words: as for `semilla.pretrain`.
+
+    Raises:
+        UsageError: U073, there is no folder.
     """
-    place = folder / STAGE
+    if folder is None and not words["dry_run"]:
+        raise UsageError("U073", "a pre-training is kept in the run's folder, and there is none", "say which: out=")
+    place = (folder or Path()) / STAGE
+    share = stage["share"]
     given = {name: value for name, value in changes.items() if name in _OF_BOTH and value is not None}
     begun = any((place / "fits").glob(f"*/{FIT}"))
-    made = pretrain(
-        dataset, out=place, minutes=minutes, resume=resume and begun, readout=False, **{**stage, **given}, **words
-    )
-    return None if made is None else place
+    own = {name: value for name, value in {**stage, **given}.items() if name != "share"}
+    part = None if minutes is None else share * minutes
+    made = pretrain(dataset, out=place, minutes=part, resume=resume and begun, readout=False, **own, **words)
+    return None if made is None else place, None if minutes is None else (1 - share) * minutes
 
 
 def started(init: str | Path, network: nn.Module | str | None, changes: dict[str, Any]) -> nn.Module | str | None:
     """Put a start into the settings, and say which network it is of.
 
     Raises:
-        UsageError: U008, ``weights`` say another start; U063, another network was asked for than the start's.
+        UsageError: U008, ``weights`` say another start; U063, another network was asked for than the start's,
+            or another width.
     """
     if changes.get("weights") is not None:
         raise UsageError("U008", "init and weights both say what to start from", "give one of them")
     start = start_from(init)
     named = start.pop("network", None)
-    if named is not None and network not in (None, named):
-        asked = network if isinstance(network, str) else "a network of your own"
-        raise UsageError("U063", f"{str(init)!r} is a {named}, not {asked}", "leave network out")
+    asked = network_name(network) if isinstance(network, str) else network
+    if named is not None and asked not in (None, named):
+        other = asked if isinstance(asked, str) else "a network of your own"
+        raise UsageError("U063", f"{str(init)!r} is a {named}, not {other}", "leave network out")
+    width = start.get("width")
+    if width is not None and changes.get("width") not in (None, width):
+        raise UsageError("U063", f"{str(init)!r} is {width} wide, not {changes['width']}", "leave width out")
     changes |= start
     return network if named is None else named

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -58,3 +60,10 @@ def _bytes(text: str) -> bytes:
 def many(count: int, one: str, more: str = "") -> str:
     """A number and its noun: ``1 file``, ``2,000 files``."""
     return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def short(value: object) -> str:
+    """A value in a column: four digits, and of a file's path the last two parts."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return os.path.join(*Path(value).parts[-2:]) if isinstance(value, str) and os.sep in value else str(value)

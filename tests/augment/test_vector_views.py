@@ -50,7 +50,7 @@ def test_none_is_the_standardised_input():
     np.testing.assert_array_equal(inputs, pool(5))
 
 
-@pytest.mark.parametrize("name", ["weak", "strong", "drop", "swap"])
+@pytest.mark.parametrize("name", ["weak", "strong", "drop", "swap", "contrastive"])
 def test_a_view_is_a_function_of_its_draws(name):
     views, inputs = make(), torch.from_numpy(pool())
     draws = draw(views, name, len(inputs))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from toys import TOYS, Toy
 
 from semilla.contract import Batch, Method, Net, View
-from semilla.methods import METHODS
+from semilla.methods import METHODS, Entry
 
 LOW = {"threshold": 0.05}  # toy networks know nothing: let them use something
 SMALL: list[dict[str, Any]] = [{**LOW, "relative": True}, {**LOW, "align": True}]
@@ -257,7 +257,12 @@ def test_every_tensor_of_a_step_is_made_where_the_inputs_are(name: str, options:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_catalogue_says_what_the_class_does(name: str) -> None:
-    entry, method = METHODS[name], METHODS[name].load()
+    assert_catalogue_says_what_the_class_does(METHODS[name])
+
+
+def assert_catalogue_says_what_the_class_does(entry: Entry) -> None:
+    """The hyperparameters of a row are the constructor's, with the same defaults, and the class is final."""
+    method = entry.load()
     arguments = dict(list(inspect.signature(method.__init__).parameters.items())[2:])
     assert {key: argument.default for key, argument in arguments.items()} == {
         key: parameter.ours for key, parameter in entry.hyperparameters.items()

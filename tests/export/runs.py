@@ -24,6 +24,7 @@ NAMES = ("cat", "dog", "owl")
 
 SPECS = {
     "small_cnn": ({"name": "small_cnn", "channels": 1, "size": [8, 8], "classes": 3, "width": 4}, GREY),
+    "whitened_cnn": ({"name": "whitened_cnn", "channels": 3, "size": [32, 32], "classes": 3, "width": 4}, LARGER),
     "wide_resnet": ({"name": "wide_resnet", "channels": 3, "classes": 3, "depth": 10, "widen": 1}, COLOR),
     "resnet": ({"name": "timm/test_resnet", "channels": 3, "size": [32, 32], "classes": 3}, LARGER),
     "vit": ({"name": "timm/test_vit", "channels": 3, "size": [32, 32], "classes": 3}, LARGER),

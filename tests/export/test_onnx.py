@@ -20,7 +20,7 @@ from semilla.exporting import onnx as room
 from semilla.exporting.onnx import BATCHES, TOLERANCE, compare, write_onnx
 from semilla.inference.model import load
 
-KINDS = ["small_cnn", "wide_resnet", "mlp", "resnet", "vit"]
+KINDS = ["small_cnn", "whitened_cnn", "wide_resnet", "mlp", "resnet", "vit"]
 
 
 def answers(data, inputs):

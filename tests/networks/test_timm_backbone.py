@@ -320,6 +320,61 @@ def test_pickles_are_refused_and_never_opened(name, tmp_path):
         assert ".safetensors" in caught.value.fix
 
 
+def header_of(first):
+    """A whole safetensors file of one tensor whose header's length begins with the given byte."""
+    for extra in range(1024):
+        metadata = {"note": "x" * extra}
+        written = safetensors.torch.save({"a": torch.arange(8.0)}, metadata)
+        if written[0] == first:
+            return written
+    raise AssertionError(f"no header's length begins with {first:#x}")
+
+
+@pytest.mark.parametrize("first", [0x80, ord("P")])
+def test_a_file_whose_length_begins_like_a_pickle_or_an_archive_is_read(first, tmp_path):
+    """One file in 256 begins with a pickle's first byte."""
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(header_of(first))
+    assert torch.equal(weights.read(path).tensors["a"], torch.arange(8.0))
+    assert weights.shapes(path) == {"a": (8,)}
+
+
+def test_a_length_of_pk_is_read_too(tmp_path):
+    """Both letters of an archive's mark: a header of 19,280 bytes."""
+    text = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).ljust(
+        int.from_bytes(b"PK", "little")
+    )
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + bytes(8))
+    assert path.read_bytes().startswith(b"PK")
+    assert weights.read(path).tensors["a"].tolist() == [0, 0]
+
+
+class Braced:
+    """What a pickle would run, were it read."""
+
+    def __reduce__(self):
+        return pytest.fail, ("the pickle was executed",)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w"])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_with_a_brace_in_ninth_place_is_refused(protocol, name, tmp_path):
+    """Read as a length, what stands before it is more than the file has."""
+    content = pickle.dumps(Braced(), protocol)
+    forged = content[:2] + b"U\x05abcd{0" + content[2:]  # a string that is dropped again puts the brace there
+    assert forged[8:9] == b"{"
+    with pytest.raises(BaseException, match="executed"):
+        pickle.loads(forged)
+    path = tmp_path / name
+    path.write_bytes(forged)
+    assert int.from_bytes(forged[:8], "little") > len(forged)
+    for reader in (weights.find, weights.read, weights.shapes):
+        with pytest.raises(SafetyError) as caught:
+            reader(path)
+        assert caught.value.code == "S021"
+
+
 def test_an_archive_called_safetensors_is_refused_as_well(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(SafetyError):

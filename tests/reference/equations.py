@@ -374,6 +374,82 @@ def mixmatch_losses(logits_x: Array, p: Array, logits_u: Array, q: Array, weight
     }
 
 
+# --- pre-training ----------------------------------------------------------------------------------------------------
+
+
+def nt_xent(first: Array, second: Array, temperature: float) -> Terms:
+    """L = (1/2N) Σ_k [ℓ(2k−1, 2k) + ℓ(2k, 2k−1)], ℓ(i, j) = −log exp(s_ij/τ) / Σ_{m≠i} exp(s_im/τ), s the cosine.
+
+    SimCLR: Chen et al. 2020, equation 1 and Algorithm 1, in which an example's views are neighbouring rows. The rows
+    need not be normalised.
+
+    z₁ = z₂ = (2, 0), (0, 1), τ = 1: a row is at cosine 1 to its other view and at 0 to both of the other example, so
+    ℓ = −ln e / (e + 2) = ln(1 + 2/e) = ln 1.735759 = 0.551445 for each.
+
+    >>> z = np.array([[2.0, 0.0], [0.0, 1.0]])
+    >>> round(float(nt_xent(z, z, 1.0)["contrastive"]), 6)
+    0.551445
+    """
+    rows = [row / math.sqrt((row**2).sum()) for pair in zip(first, second, strict=True) for row in pair]
+    total = 0.0
+    for i, row in enumerate(rows):
+        j = i + 1 if i % 2 == 0 else i - 1
+        powers = {m: math.exp(float(row @ other) / temperature) for m, other in enumerate(rows) if m != i}
+        total -= math.log(powers[j] / sum(powers.values()))
+    return {"contrastive": total / len(rows)}
+
+
+def vicreg(first: Array, second: Array, invariance: float, variance: float, covariance: float) -> Terms:
+    """λ s + μ (v(z) + v(z′)) / 2 + ν (c(z) + c(z′)): Bardes et al. 2022, equations 1 to 6.
+
+    v (equations 1, 2) and c (3, 4) with N − 1; s (5) as the authors' program has it, a mean over the coordinates too,
+    and like it half of both v.
+
+    z = (1, 1), (−1, −1); z′ = (1, 0), (−1, 0), all weights 1. s = (0 + 1 + 0 + 1) / 4 = 0.5. The variances are 2, 2
+    and 2, 0: only the last is short of 1, by 1 − √10⁻⁴ = 0.99, so v(z′) = 0.99 / 2 and the term is 0.2475. The only
+    covariance is that of z, 2, which stands twice: c(z) = (4 + 4) / 2 = 4.
+
+    >>> z, other = np.array([[1.0, 1.0], [-1.0, -1.0]]), np.array([[1.0, 0.0], [-1.0, 0.0]])
+    >>> {name: round(float(value), 6) for name, value in vicreg(z, other, 1.0, 1.0, 1.0).items()}
+    {'invariance': 0.5, 'variance': 0.2475, 'covariance': 4.0}
+    """
+    count, dimension = first.shape
+
+    def moment(z: Array, i: int, j: int) -> float:
+        pairs = zip(z[:, i] - z[:, i].mean(), z[:, j] - z[:, j].mean(), strict=True)
+        return sum(float(a * b) for a, b in pairs) / (count - 1)
+
+    def v(z: Array) -> float:
+        return sum(max(0.0, 1.0 - math.sqrt(moment(z, j, j) + 1e-4)) for j in range(dimension)) / dimension
+
+    def c(z: Array) -> float:
+        others = [(i, j) for i in range(dimension) for j in range(dimension) if i != j]
+        return sum(moment(z, i, j) ** 2 for i, j in others) / dimension
+
+    return {
+        "invariance": invariance * float(((first - second) ** 2).mean()),
+        "variance": variance * (v(first) + v(second)) / 2,
+        "covariance": covariance * (c(first) + c(second)),
+    }
+
+
+def rotation(pictures: Array, predict: Callable[[Array], Array], turns: Sequence[int]) -> Terms:
+    """L = (1/N) Σ_i (1/K) Σ_y −log F_y(turn(u_i, 90° · y)): Gidaris et al. 2018, equations 2 and 3.
+
+    Args:
+        pictures: (N, height, width), of one channel.
+        predict: logits (4,) of one picture.
+        turns: those that are made, of 0 to 3, counterclockwise.
+
+    All logits 0: every turn has the probability ¼, −ln ¼ = 1.386294.
+
+    >>> round(float(rotation(np.zeros((1, 2, 2)), lambda picture: np.zeros(4), (0, 1, 2, 3))["rotation"]), 6)
+    1.386294
+    """
+    losses = [-log_softmax(predict(np.rot90(picture, turn)))[turn] for picture in pictures for turn in turns]
+    return {"rotation": sum(losses) / len(losses)}
+
+
 # --- gradients -------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from semilla import randomness
-from semilla.contract import Batch, Info, Logs, Method, Net, Run, View
+from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run, View
 from semilla.tasks import Classes
 
 from .equations import Array, Terms, numerical_gradient, softmax
@@ -88,15 +88,20 @@ def assert_equals(method: Method, problem: Problem, expected: Callable[[Array], 
     """
     net, run = Net(SoftmaxRegression(problem.theta)), problem.run(step)
     losses, logs = method(net, problem.batch(method), run)
-    values = list(expected(problem.theta).values())
-    slopes = numerical_gradient(lambda theta: np.array(list(expected(theta).values())), problem.theta)
     assert next(iter(losses)) == "supervised"
+    assert_terms(losses, net, run.ema, problem.theta, expected)
+    return logs
+
+
+def assert_terms(losses: Losses, net: Net, ema: Net, theta: Array, expected: Callable[[Array], Terms]) -> None:
+    """Each loss, in its order, and its gradient at ``theta``, which none has that reaches the teacher."""
+    values = list(expected(theta).values())
+    slopes = numerical_gradient(lambda at: np.array(list(expected(at).values())), theta)
     for (name, loss), value, slope in zip(losses.items(), values, slopes, strict=True):
         tolerance = 1e-6 * max(1.0, abs(value), np.abs(slope).max())  # of float32, weights of 100 included
         np.testing.assert_allclose(loss.item(), value, rtol=1e-5, atol=tolerance, err_msg=name)
         np.testing.assert_allclose(gradient(loss, net), slope, rtol=1e-5, atol=tolerance, err_msg=f"∂ {name}")
-        assert not gradient(loss, run.ema).any(), f"{name} reaches the teacher"
-    return logs
+        assert not gradient(loss, ema).any(), f"{name} reaches the teacher"
 
 
 def assert_logs(logs: Logs, used: float, guesses: Array) -> None:

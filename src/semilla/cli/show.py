@@ -11,7 +11,7 @@ import click
 from semilla import files
 from semilla.cli.console import json_option, print_json
 from semilla.errors import StateError
-from semilla.methods import METHODS
+from semilla.methods import METHODS, PRETRAINING
 from semilla.text import clean
 
 
@@ -37,7 +37,8 @@ def command(run: str, fit: str | None, recipe: bool, as_json: bool) -> None:
     if not recipe:
         for line in _story(described, saved, folder.name):
             click.echo(line)
-    click.echo(_toml(saved["fit"]["settings"], folder.name, described.get("command", "")))
+    verb = "train" if saved["fit"]["data"]["labeled"] else "pretrain"
+    click.echo(_toml(verb, saved["fit"]["settings"], folder.name, described.get("command", "")))
     baseline = folder.with_name(f"supervised-{saved['fit']['settings']['seed']}") / "fit.json"
     if baseline.is_file() and baseline.parent != folder:
         own = files.read_json(baseline)["fit"]["settings"]
@@ -54,7 +55,7 @@ def _described(run: Path, fit: str | None, method: bool) -> tuple[dict[str, Any]
     names = sorted(path.parent.name for path in (run / "fits").glob("*/fit.json"))
     if not names:
         raise StateError("C023", f"no run in {str(run)!r}", "name a folder that semilla train made")
-    own = [name for name in names if not name.startswith("supervised-")]
+    own = [name for name in names if not name.startswith(("supervised-", "from_scratch-"))]
     shipped = own[0] if method and len(own) == 1 else described.get("shipped")  # a recipe is the method's
     wanted = fit or shipped or (names[0] if len(names) == 1 else None)
     if wanted not in names:
@@ -74,9 +75,9 @@ def _story(described: dict[str, Any], saved: dict[str, Any], fit: str) -> list[s
     return [*lines, ""]
 
 
-def _toml(settings: dict[str, Any], fit: str, command: str) -> str:
+def _toml(verb: str, settings: dict[str, Any], fit: str, command: str) -> str:
     """The settings as a recipe; what is not set is left out."""
-    lines = [f"# semilla train DATA --method {settings['method']} --recipe THIS.toml"]
+    lines = [f"# semilla {verb} DATA --method {settings['method']} --recipe THIS.toml"]
     lines.append(f"# every setting of {clean(fit)}; what the data are is for the command to say")
     lines += [f"# as did: {clean(command)}"] if command else []
     return "\n".join([*lines, *_lines(settings)])
@@ -84,7 +85,10 @@ def _toml(settings: dict[str, Any], fit: str, command: str) -> str:
 
 def _lines(settings: dict[str, Any]) -> list[str]:
     """Every setting that has a value, those of the method among them, whether they were said or not."""
-    known = METHODS[settings["method"]].hyperparameters if settings["method"] in METHODS else {}
+    entry = (METHODS | PRETRAINING).get(settings["method"])
+    known = entry.hyperparameters if entry is not None else {}
     values = {key: value for key, value in settings.items() if key not in ("method", "hyperparameters")}
+    if not values.get("labeled_batch"):  # a pre-training has none, which is nothing that can be said
+        values.pop("labeled_batch", None)
     values |= {name: parameter.ours for name, parameter in known.items()} | settings["hyperparameters"]
     return [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -199,9 +200,8 @@ def load(run: str | Path, fit: str | None = None, network: nn.Module | None = No
     missing = [key for key in ("network", "classes", "inputs") if key not in card]
     if missing:
         raise StateError("C022", f"{folder.name}/{CARD} lacks {', '.join(missing)}", "restore it from a copy")
-    if card.get("task") == "pretraining" and not pretrained:
-        message = f"{folder.name} was pre-trained without labels: it has features, but no classes"
-        raise StateError("C027", message, f"semilla train DATA --init {run}, or semilla embed for the features")
+    if not pretrained:
+        refuse_pretrained(card, folder)
     if card["network"].get("name") == "custom" and network is None:
         raise StateError("C021", f"{folder.name} was trained with a network of your own", "pass it as network=")
     try:
@@ -221,6 +221,19 @@ def load(run: str | Path, fit: str | None = None, network: nn.Module | None = No
     except RuntimeError as error:
         raise StateError("C022", f"{folder.name}/{WEIGHTS} does not fit {CARD}: {error}") from None
     return Model(net.eval().requires_grad_(False), tuple(card["classes"]), card, make_views(card["inputs"]))
+
+
+def refuse_pretrained(card: dict[str, Any], folder: Path) -> None:
+    """Refuse a network that was only pre-trained, where classes are asked for.
+
+    Raises:
+        StateError: C027.
+    """
+    if card.get("task") == "pretraining":
+        run = folder.parent.parent if folder.parent.name == "fits" else folder
+        message = f"{folder.name} was pre-trained without labels: it has features, but no classes"
+        fix = f"semilla train DATA --init {shlex.quote(str(run))}, or semilla embed DATA --run for its features"
+        raise StateError("C027", message, fix)
 
 
 def read_run(run: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
 from semilla.parts.forward import together
-from semilla.parts.projection import projection
+from semilla.parts.projection import products, projection
 
 
 @final
@@ -64,7 +64,7 @@ class SimCLR(Method):
         features = torch.cat([first.features, second.features])
         z = F.normalize(net.heads["projection"](features).float(), dim=1)
 
-        similarity = z @ z.T / self.temperature
+        similarity = products(z) / self.temperature
         similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), -torch.inf)
         other = torch.arange(len(z), device=z.device).roll(len(first.features))
         right = (similarity.detach().argmax(1) == other).float().mean()

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
-from semilla.parts.projection import projection
+from semilla.parts.projection import products, projection
 
 
 @final
@@ -86,5 +86,5 @@ def _variance(z: Tensor) -> Tensor:
 def _covariance(z: Tensor) -> Tensor:
     """Squares of the covariances of different coordinates, summed, for each coordinate."""
     z = z - z.mean(0)
-    covariance = z.T @ z / max(1, len(z) - 1)
+    covariance = products(z.T) / max(1, len(z) - 1)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[1]

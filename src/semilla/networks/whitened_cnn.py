@@ -45,7 +45,7 @@ class WhitenedCNN(nn.Module):
         self.register_buffer("whitening", _both_signs(random, channels))
         layers: list[nn.Module] = []
         inputs, outputs, side = 2 * directions, width, min(size) - PATCH + 1
-        while side >= _SMALLEST or not layers:
+        while side >= _SMALLEST:
             stride = 1 if layers else 2
             layers.append(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False))
             layers += [nn.MaxPool2d(2)] if stride == 1 else []

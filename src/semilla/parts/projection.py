@@ -1,8 +1,9 @@
-"""The small network between features and the space in which self-supervised methods compare them."""
+"""The small network between features and the space in which self-supervised methods compare them, and how they do."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 def projection(inputs: int, width: int, outputs: int) -> nn.Sequential:
@@ -16,3 +17,15 @@ def projection(inputs: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True), nn.Linear(width, outputs)
     )
+
+
+def products(rows: Tensor) -> Tensor:
+    """Inner products of all rows with all: (N, D) → (N, N) in float32.
+
+    Under autocast a product of matrices is rounded to 16 bits whatever goes in, and every loss is float32.
+    """
+    kind = rows.device.type
+    if not torch.amp.is_autocast_available(kind):
+        return rows.float() @ rows.float().T
+    with torch.autocast(kind, enabled=False):
+        return rows.float() @ rows.float().T

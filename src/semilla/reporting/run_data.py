@@ -16,7 +16,7 @@ from semilla import files
 from semilla.data.manifest import Manifest
 from semilla.errors import StateError
 from semilla.inference.calibration import softmax
-from semilla.inference.model import CARD, find_fit
+from semilla.inference.model import CARD, find_fit, refuse_pretrained
 from semilla.inference.model import read_run as read_summary
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
@@ -187,9 +187,10 @@ def read_fit(folder: Path) -> FitData:
     """Read one fit.
 
     Raises:
-        StateError: C005 or C022, a file is damaged.
+        StateError: C005 or C022, a file is damaged; C027, it was only pre-trained.
     """
     described, card = (_object(folder / name, "restore it from a copy") for name in ("fit.json", CARD))
+    refuse_pretrained(card, folder)
     if not card.get("classes"):
         raise StateError("C022", f"{folder.name}/{CARD} lacks classes", "restore it from a copy")
     result = _object(folder / "result.json", "") if (folder / "result.json").exists() else {}

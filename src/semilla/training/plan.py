@@ -130,7 +130,7 @@ def complete(
 
     Raises:
         DataError: D113, a size was asked for that these data do not have and cannot be brought to.
-        UsageError: as `check_weights`.
+        UsageError: as `check_weights`; U006, a pre-training has batches of one example.
     """
     check_weights(settings)
     chosen: dict[str, Any] = {}
@@ -162,6 +162,7 @@ def complete(
     else:
         chosen["labeled_batch"] = 0
         batch = fill("unlabeled_batch", max(2, min(PRETRAINING_BATCH, unlabeled)), "many to compare with, all at most")
+        _check_company(batch)
         steps = fill("steps", *_pretraining_steps(device, unlabeled, batch))
         optimizer = fill("optimizer", "adamw", "for pre-training")
     if tuned:
@@ -304,6 +305,13 @@ def _pretraining_steps(device: str, pool: int, batch: int) -> tuple[int, str]:
     return max(
         LEAST_PRETRAINING, steps
     ), f"{epochs} times through {pool:,} examples, {LEAST_PRETRAINING} steps at least"
+
+
+def _check_company(batch: int) -> None:
+    """Refuse batches in which an example is alone; BatchNorm needs 2 as well."""
+    if batch < 2:
+        message = f"unlabeled_batch = {batch} leaves nothing to compare an example with"
+        raise UsageError("U006", message, "give 2 or more, better 64")
 
 
 def _labeled_batch(dataset: Dataset, device: str, labeled: int) -> tuple[int, str]:

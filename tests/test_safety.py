@@ -55,7 +55,8 @@ def violations(source):
                 known[alias.asname or alias.name] = f"{node.module}.{alias.name}"
                 yield from _module(node, f"{node.module}.{alias.name}", whole=False)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute | ast.Name) and (name := _full(node, known)) in CALLS:
+        read = isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load)  # a field may be called so
+        if read and (name := _full(node, known)) in CALLS:
             yield node.lineno, name
         if isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
             yield node.lineno, node.attr

@@ -46,11 +46,20 @@ SETTINGS = {
 }
 WEAK_STRONG = {"views": ("weak", "strong"), "labeled_view": "weak", "joint": False}
 CONSISTENCY = {"view": "weak", "consistency_on": "unlabeled", "update_bn": False, "ramp": 0.4, "ramp_shape": "linear"}
+SMALL = {"align": False, "relative": False}
 HYPERPARAMETERS = {
     "supervised": {"views": ("weak",)},
     "pi_model": {"weight": 10.0, "both_branches": False, **CONSISTENCY},
     "mean_teacher": {"weight": 50.0, "decay": None, "teacher_bn": "batch", **CONSISTENCY},
-    "uda": {"threshold": 0.2, "temperature": 0.4, "weight": 1.0, "annealing": "linear", "entropy": 0.1, **WEAK_STRONG},
+    "uda": {
+        "threshold": 0.2,
+        "temperature": 0.4,
+        "weight": 1.0,
+        "annealing": "linear",
+        "entropy": 0.1,
+        **WEAK_STRONG,
+        **SMALL,
+    },
     "pseudo_label": {
         "threshold": 0.2,
         "weight": 1.0,
@@ -59,6 +68,7 @@ HYPERPARAMETERS = {
         "ramp_shape": "linear",
         "view": "weak",
         "update_bn": False,
+        **SMALL,
     },
     "mixmatch": {
         "augmentations": 2,
@@ -70,7 +80,7 @@ HYPERPARAMETERS = {
         "one_weight": False,
         "interleave": True,
     },
-    "fixmatch": {"threshold": 0.2, "weight": 1.0, **WEAK_STRONG},
+    "fixmatch": {"threshold": 0.2, "weight": 1.0, **WEAK_STRONG, **SMALL},
 }
 
 

@@ -77,6 +77,8 @@ EXPLAINED = {
     "USB, use_cat off": "its option for separate passes, without gradient on weak views",
     "LAMDA-SSL": "as shipped: fp32, loads in the training process",
 }
+FEWEST = 3
+"""Turns of a side that could not go on which still make a row."""
 PATIENCE = 900.0
 """Seconds after which a side that does not answer has failed."""
 
@@ -135,8 +137,14 @@ class Side:
         there, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
         line = self._process.stdout.readline() if there else ""
         if not line:
+            if there:  # its end of the pipe is closed: it is ending by itself
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=10)
             self.close()
             said = self._log.read_text(errors="replace").strip().splitlines()
+            code = self._process.returncode
+            if there and code == -signal.SIGKILL:  # by the system: `close` comes after the answer was missed
+                raise SideError("its process was killed, most likely because the sides need more memory than there is")
             raise SideError(said[-1] if there and said else f"no answer within {PATIENCE:.0f} s")
         os.killpg(self._process.pid, signal.SIGSTOP)
         answer: dict[str, Any] = json.loads(line)
@@ -171,11 +179,13 @@ class Round:
     Attributes:
         able: the sides that run.
         failed: why the others do not.
+        facts: what every side said of itself that ran for a while.
     """
 
     def __init__(self, names: list[str], order: dict[str, Any], place: Path) -> None:
         self.able: dict[str, Side] = {}
         self.failed: dict[str, str] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
         self._begun = names, order, place
 
     def __enter__(self) -> Round:
@@ -205,6 +215,7 @@ class Round:
         except SideError as error:
             self._fail(name, error)
         else:
+            self.facts[name] = self.able[name].facts
             self.ask(name, do="steps", steps=1)
 
     def _fail(self, name: str, error: SideError) -> None:
@@ -221,7 +232,8 @@ def compare(names: list[str], order: dict[str, Any], rounds: int, steps: int, pl
     with Round(names, order, place) as sides:
         for turn in range(rounds):
             for name in rotated(list(sides.able), turn):
-                turns[name].append(sides.ask(name, do="steps", steps=steps))
+                if made := sides.ask(name, do="steps", steps=steps):
+                    turns[name].append(made)
             said = [f"{name} {turns[name][-1]['seconds']:.2f} s" for name in sides.able]
             print("  " + "   ".join(said), file=sys.stderr)
         for name in list(sides.able):
@@ -229,6 +241,9 @@ def compare(names: list[str], order: dict[str, Any], rounds: int, steps: int, pl
             found[name] = {**sides.able[name].facts, "turns": turns[name], "images_per_step": counts}
             if SIDES[name]["program"] == "ours":
                 found[name]["profile"] = sides.ask(name, do="profile", seconds=3.0)
+        for name in sides.failed:  # what was measured before counts
+            if len(turns[name]) >= FEWEST:
+                found[name] = {**sides.facts[name], "turns": turns[name], "images_per_step": {}}
     return {
         "labeled": order["labeled"],
         "unlabeled": order["unlabeled"],
@@ -336,7 +351,9 @@ def speed_table(methods: dict[str, Any]) -> list[str]:
         base = own["sides"].get(USUAL)
         for name in SIDES:
             if name in own["failed"]:
-                lines.append(f"| {title} | {name} | cannot run: `{own['failed'][name]}` | | | | | | |")
+                turns = len(own["sides"][name]["turns"]) if name in own["sides"] else 0
+                what = f"stopped after {turns} turns" if turns else "cannot run"
+                lines.append(f"| {title} | {name} | {what}: `{own['failed'][name]}` | | | | | | |")
             if name not in own["sides"]:
                 continue
             side = own["sides"][name]
@@ -345,17 +362,18 @@ def speed_table(methods: dict[str, Any]) -> list[str]:
             ratio = "–" if base is None or name == USUAL else spread(ratios(side, base), "{:.2f}")
             busy = statistics.median(turn["processor_seconds"] for turn in side["turns"])
             passes = side["images_per_step"]
+            counted = f"{passes['forward']:.0f}, {passes['backward']:.0f}" if passes else "–"
             lines.append(
                 f"| {title} | {name} | {spread(seconds, '{:.2f}')} | {1 / each:.3f} "
                 f"| {(own['labeled'] + own['unlabeled']) / each:.0f} | {ratio} | {busy:.2f} | {memory(side)} "
-                f"| {passes['forward']:.0f}, {passes['backward']:.0f}{mark(own, side)} |"
+                f"| {counted}{mark(own, side)} |"
             )
     return lines
 
 
 def ratios(side: dict[str, Any], base: dict[str, Any]) -> list[float]:
     """Round by round."""
-    return [own["seconds"] / usual["seconds"] for own, usual in zip(side["turns"], base["turns"], strict=True)]
+    return [own["seconds"] / usual["seconds"] for own, usual in zip(side["turns"], base["turns"], strict=False)]
 
 
 def spread(values: list[float], form: str) -> str:
@@ -373,7 +391,8 @@ def memory(side: dict[str, Any]) -> str:
 
 def mark(own: dict[str, Any], side: dict[str, Any]) -> str:
     """Whether nothing that the unlabeled examples say comes back to the weights."""
-    return " †" if side["images_per_step"]["backward"] <= own["labeled"] else ""
+    passes = side["images_per_step"]
+    return " †" if passes and passes["backward"] <= own["labeled"] else ""
 
 
 def notes(methods: dict[str, Any]) -> list[str]:

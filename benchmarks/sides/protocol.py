@@ -70,7 +70,7 @@ class Turns:
             self._left = self._count = order["steps"]
             if order["do"] == "passes":
                 self._passes = Passes(self.networks)
-        self._began = time.perf_counter(), processor_seconds()
+            self._began = time.perf_counter(), processor_seconds()  # of the turn, whose later steps wait for nothing
         return self._left
 
     def stepped(self, steps: int = 1) -> None:

@@ -24,7 +24,7 @@ class _Block(nn.Module):
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs, eps=1e-3, momentum=momentum)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.activate = nn.LeakyReLU(LEAK)
+        self.activate = nn.LeakyReLU(LEAK, inplace=True)  # in BatchNorm's output, which nothing else reads: less memory
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else nn.Identity()
         self.activated_shortcut = activated_shortcut
 
@@ -56,7 +56,7 @@ class WideResNet(nn.Module):
         for group, (inputs, outputs) in enumerate(pairwise(widths)):
             layers.append(_Block(inputs, outputs, 2 if group else 1, momentum, activated_shortcut=group == 0))
             layers += [_Block(outputs, outputs, 1, momentum, False) for _ in range((depth - 4) // 6 - 1)]
-        layers += [nn.BatchNorm2d(widths[-1], eps=1e-3, momentum=momentum), nn.LeakyReLU(LEAK)]
+        layers += [nn.BatchNorm2d(widths[-1], eps=1e-3, momentum=momentum), nn.LeakyReLU(LEAK, inplace=True)]
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.classifier = nn.Linear(widths[-1], classes)
         self.apply(_initialise)

@@ -9,7 +9,8 @@ A piece is one run of `semilla train cifar10 --labels-file … --method … --mi
 comes with semilla: its pre-training, where it has one, is inside the minutes. A piece that was stopped is taken up
 where it stopped (its folder lies under runs/cifar10-cpu/); a finished one is not made again. Label draws are the
 published ones (USB's algorithm, seeds 0 to 2). The last averaged weights are scored once, on the 9,980 test pictures
-that are exact; the curve is of all 10,000 and chose nothing: recipes were chosen on 5,000 pictures of the training set.
+that are exact; the curve is of all 10,000 and chose nothing: recipes are to be
+chosen by cifar10_search.py, on 5,000 pictures of the training set, before this is run.
 
 Supervised training is what the recipe of that name makes: the same network from scratch on weak and strong views. With
 250 labels it is flat after a few minutes and runs for 10 instead of 30; its curve shows it.

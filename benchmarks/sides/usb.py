@@ -57,7 +57,10 @@ def patch(images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> list[st
     """Make the package run on a CPU; returns what was changed, in words."""
     done = [stand_in("aim", "wandb", "transformers", "torchaudio", "timm", "skimage", "progress", "ruamel",
                      "torch.utils.tensorboard")]  # fmt: skip
-    here = lambda self, *arguments, **options: self  # noqa: E731
+
+    def here(self: Any, *arguments: Any, **options: Any) -> Any:
+        return self
+
     torch.Tensor.cuda = here
     nn.Module.cuda = here
     done.append("Tensor.cuda and Module.cuda return the object itself")

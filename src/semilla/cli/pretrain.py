@@ -11,9 +11,9 @@ import click
 
 from semilla.cli.console import assignments_of, json_option, print_json, printer, progress_stream, set_option
 from semilla.cli.data_options import data_options, given
-from semilla.cli.train import latest_run, next_run, resume_command
+from semilla.cli.train import latest_run, next_run, telling_how_to_resume
 from semilla.config import PARAMETERS, settings
-from semilla.errors import Interrupted, UsageError
+from semilla.errors import UsageError
 from semilla.methods import PRETRAINING, find
 from semilla.methods.catalogue import plug_in
 
@@ -82,7 +82,7 @@ def command(
         said.extend(line.splitlines())
         show(line)
 
-    try:
+    with telling_how_to_resume(folder):
         pretrained = pretrain(
             data,
             method=method,
@@ -94,10 +94,6 @@ def command(
             say=say,
             **changes,
         )
-    except Interrupted as stop:
-        if stop.saved and folder is not None:
-            click.echo(f"saved; continue with:\n  {resume_command(folder)}", err=True)
-        raise
     if pretrained is None or folder is None:
         if as_json:
             print_json({"dry_run": True, "said": said})

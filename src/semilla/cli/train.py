@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +107,7 @@ def command(
     folder = Path(out) if out is not None else None if dry else latest_run(data) if resume else next_run(data)
     from semilla.runs import next_steps, train
 
-    try:
+    with telling_how_to_resume(folder):
         trained = train(
             data,
             method=method,
@@ -118,10 +120,6 @@ def command(
             say=say,
             **changes,
         )
-    except Interrupted as stop:
-        if stop.saved and folder is not None:
-            click.echo(f"saved; continue with:\n  {resume_command(folder)}", err=True)
-        raise
     if trained is None or folder is None:
         if as_json:
             print_json({"dry_run": True, "said": said_lines})
@@ -153,7 +151,18 @@ def _runs(data: str) -> dict[int, Path]:
     return {int(number): path for number, path in found.items() if number.isdecimal()}
 
 
-def resume_command(folder: Path) -> str:
+@contextmanager
+def telling_how_to_resume(folder: Path | None) -> Iterator[None]:
+    """Where a signal ends what was saved, the command that goes on with it."""
+    try:
+        yield
+    except Interrupted as stop:
+        if stop.saved and folder is not None:
+            click.echo(f"saved; continue with:\n  {_resume_command(folder)}", err=True)
+        raise
+
+
+def _resume_command(folder: Path) -> str:
     """What was typed, as it goes on with what is in the folder."""
     arguments = [word for word in sys.argv[1:] if word != "--overwrite"]
     if not any(word in ("--out", "-o") or word.startswith("--out=") for word in arguments):

@@ -162,6 +162,13 @@ class Task(Protocol):
     def soft_loss(self, output: Output, q: Tensor, divergence: Divergence) -> Tensor:
         """(B,) divergence from the distributions ``q`` (B, …, C), averaged over each example's valid positions."""
 
+    def align(self, output: Output, seen: View, wanted: View) -> Output:
+        """What was predicted of the view ``seen``, at the positions of another view of the same examples.
+
+        The output itself where a prediction has no place in the picture; where it has one, as each frame of a line,
+        both views' geometry says which position is which.
+        """
+
     def metrics(self, guess: Tensor, truth: Tensor) -> dict[str, float]:
         """Scores of guessed targets against true ones; the first is the headline."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semilla.contract import Divergence, Guess, Output
+from semilla.contract import Divergence, Guess, Output, View
 from semilla.errors import DataError
 
 
@@ -57,6 +57,10 @@ class Classes:
     def soft_loss(self, output: Output, q: Tensor, divergence: Divergence) -> Tensor:
         """(B,) divergence of the prediction from q (B, C)."""
         return divergence(output.logits, q)
+
+    def align(self, output: Output, seen: View, wanted: View) -> Output:
+        """A class has no place in the picture."""
+        return output
 
     def metrics(self, guess: Tensor, truth: Tensor) -> dict[str, float]:
         """Share of the guesses that are right, in [0, 1]."""

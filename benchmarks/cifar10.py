@@ -41,6 +41,12 @@ def row(fit: Path) -> dict[str, Any]:
     }
 
 
+def weights(run: Path) -> Path:
+    """The weights of a finished run's only fit."""
+    (found,) = run.glob("fits/*/model.safetensors")
+    return found
+
+
 def seconds(fit: Path) -> float:
     """Training time of a finished fit."""
     return float(json.loads((fit / "result.json").read_text())["seconds"])

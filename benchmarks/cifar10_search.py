@@ -39,6 +39,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "mean_teacher": ("mean_teacher", TUNED),
     "pi_model": ("pi_model", TUNED),
     "pseudo_label, aligned and relative": ("pseudo_label", TUNED | SMALL),
+    "pseudo_label": ("pseudo_label", TUNED),
     "mixmatch": ("mixmatch", TUNED | {"unlabeled_batch": 64, "weight": 30.0, "ramp": 0.4}),
 }
 

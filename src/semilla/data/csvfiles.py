@@ -75,8 +75,8 @@ def suffix(path: Path) -> str:
     return os.path.splitext(name)[1]
 
 
-def _lines(path: Path) -> Generator[tuple[int, str]]:
-    """(number, line), each line checked before the next is read."""
+def read_lines(path: Path) -> Generator[tuple[int, str]]:
+    """(number counted from 1, line with its end), each line checked before the next is read; errors as `read_rows`."""
     total, most = 0, UNPACKED_CHARACTERS if path.name.lower().endswith(".gz") else None
     try:
         with _open(path) as file:
@@ -168,7 +168,7 @@ def _widths(path: Path, separator: str) -> tuple[int, int]:
 
 def _parsed(path: Path, separator: str) -> Generator[tuple[int, list[str]]]:
     """(first line, cells) of every record; a quoted cell may reach over several lines."""
-    with closing(_lines(path)) as numbered:
+    with closing(read_lines(path)) as numbered:
         reader = csv.reader((line for _, line in numbered), delimiter=separator, strict=True)
         first = 1
         while True:
@@ -224,7 +224,7 @@ def _objects(path: Path, columns: list[str], used: Container[str] | None) -> Ite
 
 def _parsed_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     blank = 0
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         if not line.strip():
             blank = blank or number
             continue

@@ -12,13 +12,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from semilla.data.labels import IntArray, check_index
+from semilla.data.labels import IntArray, check_index, choose_labels, choose_lines
 from semilla.data.manifest import Manifest
 from semilla.data.rows import Rows
 from semilla.errors import DataError
 
 Inputs: TypeAlias = npt.NDArray[Any] | Rows
-"""uint8 (N, C, H, W) images, or float32 (N, D) vectors: an array, or rows of a pool that are gathered when needed."""
+"""uint8 (N, C, H, W) images, or float32 (N, D) vectors: an array, or rows of a pool that are gathered when needed.
+Pictures of lines of text are rows of `semilla.data.lines.Lines`, each of its own width."""
 
 UNKNOWN = -1
 """The label of an example whose class is not known."""
@@ -55,8 +56,9 @@ class Dataset:
 
     Attributes:
         name: a short name for reports.
-        kind: what an example is.
-        classes: the names, sorted; whole-number labels keep their numeric order.
+        kind: what an example is; ``text`` is the picture of a line of text, labeled with its transcription.
+        classes: the names, sorted; whole-number labels keep their numeric order. Of text the distinct transcriptions of
+            all parts: what may be learnt of them is what `split` leaves.
         inputs: the training pool.
         labels: int64 (N,) of the training pool, `UNKNOWN` where there is none.
         development: held out for choosing settings, or None.
@@ -70,7 +72,7 @@ class Dataset:
     """
 
     name: str
-    kind: Literal["images", "vectors"]
+    kind: Literal["images", "vectors", "text"]
     classes: tuple[str, ...]
     inputs: Inputs
     labels: IntArray
@@ -93,8 +95,8 @@ class Split:
     """What a run may train on. Nothing here leads to the label of an unlabeled example.
 
     Attributes:
-        classes: the names of the classes.
-        labeled: examples with labels.
+        classes: the names of the classes; of text the transcriptions of the labeled examples, and no other.
+        labeled: examples with labels, positions in these classes.
         unlabeled: inputs without labels.
         labeled_index: int64 positions of the labeled examples in the training pool.
         unlabeled_index: int64 positions of the unlabeled examples there; a pool given by itself is counted on after
@@ -130,18 +132,24 @@ def split(
 
     Raises:
         DataError: D040, no unlabeled example; D050, a class without a labeled example; D051, fewer than two classes;
-            D055, a position that is not one or whose label is not known.
+            D055, a position that is not one or whose label is not known; D167, no labeled line of text.
     """
     if pool not in ("rest", "all"):
         raise ValueError(f"pool is {pool!r}, not 'rest' or 'all'")
-    _check_classes(dataset.classes)
+    text = dataset.kind == "text"
+    if not text:
+        _check_classes(dataset.classes)
     size = len(dataset.labels)
     if labeled_index is None:
         index = np.flatnonzero(dataset.labels != UNKNOWN)
     else:
         index = check_index(np.asarray(labeled_index).tolist(), size, "labeled_index")
-    labels = dataset.labels[index]
-    _check_labels(labels, index, dataset.classes)
+    labels, classes = dataset.labels[index], dataset.classes
+    _check_known(labels, index)
+    if text:
+        labels, classes = _own_texts(labels, dataset)
+    else:
+        _check_labels(labels, classes)
 
     unused = np.ones(size, bool)
     unused[index] = pool == "all"
@@ -149,8 +157,33 @@ def split(
     if needed and not len(rows):
         fix = "give unlabeled examples, use fewer labels (--labels N), or let them serve as both (--set pool=all)"
         raise DataError("D040", f"no unlabeled example: all {size} examples of {dataset.name} are labeled", fix)
-    notes = _few_labels(labels, dataset.classes)
-    return Split(dataset.classes, Examples(take(dataset.inputs, index), labels), inputs, index, rows, notes)
+    notes = () if text else _few_labels(labels, classes)
+    return Split(classes, Examples(take(dataset.inputs, index), labels), inputs, index, rows, notes)
+
+
+def _own_texts(labels: IntArray, dataset: Dataset) -> tuple[IntArray, tuple[str, ...]]:
+    """Labels as positions in their own transcriptions: those of other examples are not to be known, not even as a set.
+
+    Raises:
+        DataError: D167, there is none.
+    """
+    if not len(labels):
+        message = f"{dataset.name}: no line of the training part has a transcription"
+        fix = "label some; if they are in a column of an unusual name, name it with --text-column"
+        raise DataError("D167", message, fix)
+    used, numbers = np.unique(labels, return_inverse=True)
+    return numbers.reshape(-1).astype(np.int64), tuple(dataset.classes[number] for number in used.tolist())
+
+
+def choose(dataset: Dataset, count: int, seed: int) -> IntArray:
+    """Draw the examples whose labels may be used: as many of each class, or any lines of text.
+
+    Raises:
+        DataError: those of `choose_labels` and `choose_lines`.
+    """
+    if dataset.kind == "text":
+        return choose_lines(dataset.labels, count, seed)
+    return choose_labels(dataset.labels, dataset.classes, count, seed)
 
 
 def pool_only(dataset: Dataset) -> tuple[Dataset, Split]:
@@ -197,6 +230,9 @@ def held_out_fingerprint(dataset: Dataset) -> str:
     """SHA-256 of what a run is scored on: figures of two fits may be paired, and told again, only where it is equal."""
     parts = {part: getattr(dataset, part) for part in ("development", "test")}
     columns = {part: held.inputs for part, held in parts.items() if held is not None}
+    if dataset.kind == "text":  # told by the texts themselves: the data set's others may be hidden
+        texts = [dataset.classes[number] for held in parts.values() if held is not None for number in held.labels]
+        return _digest(columns, tuple(texts))
     columns |= {f"{part} labels": held.labels for part, held in parts.items() if held is not None}
     return _digest(columns, dataset.classes)
 
@@ -222,11 +258,14 @@ def _check_classes(classes: tuple[str, ...]) -> None:
         raise DataError("D051", f"need at least 2 classes, found {found}", fix)
 
 
-def _check_labels(labels: IntArray, index: IntArray, classes: tuple[str, ...]) -> None:
+def _check_known(labels: IntArray, index: IntArray) -> None:
     unknown = index[labels == UNKNOWN]
     if len(unknown):
         message = f"labeled_index names {unknown[0]}, whose label is not known"
         raise DataError("D055", message, "choose rows that have labels")
+
+
+def _check_labels(labels: IntArray, classes: tuple[str, ...]) -> None:
     missing = np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)
     if len(missing):
         names = ", ".join(repr(classes[number]) for number in missing[:5])

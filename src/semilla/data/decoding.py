@@ -18,18 +18,22 @@ from multiprocessing import connection, get_context, parent_process
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from semilla.data.blobs import Blobs, InMemory
 from semilla.data.findings import Findings
 from semilla.data.images import (
     MAX_PIXELS,
+    Facts,
     Form,
     Images,
+    LineForm,
     Unreadable,
     difference_hashes,
     open_picture,
     quiet,
     to_array,
+    to_line,
 )
 from semilla.data.labels import IntArray
 from semilla.data.store import pixel_digests
@@ -41,22 +45,21 @@ _HEAVY = 30_000  # bytes of a file from which decoding leaves Python alone long 
 _MOST_WORKERS, _AHEAD = 16, 3
 
 
-def decode(blobs: Blobs, rows: IntArray, form: Form, max_pixels: int = MAX_PIXELS) -> tuple[Images, Findings]:
-    """Decode some rows: uint8 (n, C, H, W), zero where a picture is unreadable, and what was found out."""
+def decode(
+    blobs: Blobs, rows: IntArray, form: Form | LineForm, max_pixels: int = MAX_PIXELS
+) -> tuple[Images, Findings]:
+    """Decode some rows, and say what was found out.
+
+    Returns:
+        The pixels, uint8 (n, C, H, W), zero where a picture is unreadable; of lines uint8 (K, H), the columns of one
+        readable line after the other. And the findings.
+    """
+    if isinstance(form, LineForm):
+        return _decode_lines(blobs, rows, form, max_pixels)
     found = Findings.blank(len(rows), form.channels)
     pixels = np.zeros((len(rows), form.channels, form.height, form.width), np.uint8)
-    contents = bytearray(32 * len(rows))
-    with quiet():
-        for place, row in enumerate(rows.tolist()):
-            try:
-                blob = blobs.read(row)
-                found.sizes[place] = len(blob)
-                contents[32 * place : 32 * (place + 1)] = hashlib.sha256(blob).digest()
-                image, found.facts[place] = open_picture(blob, max_pixels, form)
-                pixels[place] = to_array(image, form)
-            except (Unreadable, DataError, OSError) as error:
-                found.problems[place] = _reason(error, blobs.name(row))
-    found.contents[:] = np.frombuffer(contents, np.uint8).reshape(-1, 32)
+    for place, image, _ in _opened(blobs, rows, form, max_pixels, found):
+        pixels[place] = to_array(image, form)
     found.digests[:] = pixel_digests(pixels)
     values = pixels.astype(np.float64)
     found.hashes[:] = difference_hashes(values)
@@ -65,6 +68,41 @@ def decode(blobs: Blobs, rows: IntArray, form: Form, max_pixels: int = MAX_PIXEL
     found.sums[:, :, 0] = flat @ np.ones(flat.shape[2])
     found.sums[:, :, 1] = (flat[:, :, None, :] @ flat[:, :, :, None])[:, :, 0, 0]
     return pixels, found
+
+
+def _decode_lines(blobs: Blobs, rows: IntArray, form: LineForm, max_pixels: int) -> tuple[Images, Findings]:
+    found = Findings.blank(len(rows), form.channels)
+    lines = [np.empty((0, form.height), np.uint8)]
+    for place, image, facts in _opened(blobs, rows, form, max_pixels, found):
+        if (width := form.width_of(facts)) > form.widest:
+            found.problems[place] = f"{width:,} pixels wide at a height of {form.height}; the limit is {form.widest:,}"
+            continue
+        lines.append(line := to_line(image, width, form.height))
+        found.digests[place] = pixel_digests([line])[0]
+        values = line.reshape(-1).astype(np.float64)
+        found.sums[place, 0] = values.sum(), values @ values
+    return np.concatenate(lines), found
+
+
+def _opened(
+    blobs: Blobs, rows: IntArray, form: Form | LineForm, max_pixels: int, found: Findings
+) -> Iterator[tuple[int, Image.Image, Facts]]:
+    """Place, picture and facts of each readable row; what else is found out goes into ``found``."""
+    contents = bytearray(32 * len(rows))
+    with quiet():
+        for place, row in enumerate(rows.tolist()):
+            try:
+                blob = blobs.read(row)
+                found.sizes[place] = len(blob)
+                contents[32 * place : 32 * (place + 1)] = hashlib.sha256(blob).digest()
+                image, found.facts[place] = open_picture(blob, max_pixels, form)
+            except (Unreadable, DataError, OSError) as error:
+                found.problems[place] = _reason(error, blobs.name(row))
+                continue
+            facts = found.facts[place]
+            assert facts is not None
+            yield place, image, facts
+    found.contents[:] = np.frombuffer(contents, np.uint8).reshape(-1, 32)
 
 
 class Workers:
@@ -78,7 +116,7 @@ class Workers:
         count: how many at once.
     """
 
-    def __init__(self, blobs: Blobs, form: Form, max_pixels: int, kind: str, count: int) -> None:
+    def __init__(self, blobs: Blobs, form: Form | LineForm, max_pixels: int, kind: str, count: int) -> None:
         self.blobs, self.form, self.max_pixels, self.count = blobs, form, max_pixels, count
         self._executor: Executor | None = None
         if kind == "processes":
@@ -220,10 +258,10 @@ def _reason(error: Exception, name: str) -> str:
 
 # In a worker process
 
-_job: tuple[Blobs | None, Form, int] | None = None
+_job: tuple[Blobs | None, Form | LineForm, int] | None = None
 
 
-def _begin(blobs: Blobs | None, form: Form, max_pixels: int) -> None:
+def _begin(blobs: Blobs | None, form: Form | LineForm, max_pixels: int) -> None:
     global _job
     _job = (blobs, form, max_pixels)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides

@@ -176,6 +176,7 @@ class _Table:
     split: str | None
     group: str | None
     classes: tuple[str, ...] = ()
+    text: bool = False
 
     @property
     def used(self) -> list[str]:
@@ -225,18 +226,18 @@ def read_parquet(name: str, root: str, files: Sequence[tuple[str, str]], columns
     rows = [_rows(*named, *read) for named, *read in zip(files, opened, tables, strict=True)]
     labeled = next((table for table in tables if table.label is not None), tables[0])
     note = f"{len(files)} Parquet files, read from the columns {listed(labeled.used)}"
-    manifest = _manifest(name, [name for name, _ in files], rows, labeled.classes, [note])
+    manifest = _manifest(name, [name for name, _ in files], rows, labeled.classes, [note], columns.text)
     blobs = ParquetColumn(paths, tables[0].leaf)
     return manifest, Gathered.of(blobs, range(len(manifest)), manifest.paths)
 
 
 def _manifest(
-    name: str, sources: Sequence[str], rows: Sequence[_Rows], classes: Iterable[str], notes: list[str]
+    name: str, sources: Sequence[str], rows: Sequence[_Rows], classes: Iterable[str], notes: list[str], text: bool
 ) -> Manifest:
     labels, parts, groups = (tuple(itertools.chain.from_iterable(column)) for column in zip(*rows, strict=True))
     counts = [len(found.labels) for found in rows]
     paths = (f"{source}#{row}" for source, count in zip(sources, counts, strict=True) for row in range(count))
-    notes = [*notes, *roles.label_notes(labels)]
+    notes = [*notes, *([] if text else roles.label_notes(labels))]
     return Manifest(name, tuple(paths), labels, parts, groups, tuple(classes), tuple(notes))
 
 
@@ -256,10 +257,10 @@ def _table(path: str, file: Any, columns: Columns) -> _Table:
     if picture is None:
         raise DataError("D081", f"no column of pictures in {where}, only {listed(names)}", "name it with --path-column")
     rest = [name for name in names if name != picture[0]]
-    label = roles.column(rest, roles.LABEL, columns.label, "--label-column", where)
+    label = roles.column(rest, columns.labels, columns.label, "--label-column", where)
     split = roles.column(rest, roles.PART, None, "", where)
     group = roles.column(rest, roles.GROUP, columns.group, "--group-column", where)
-    return _Table(*picture, label, split, group, _class_names(where, file, label))
+    return _Table(*picture, label, split, group, _class_names(where, file, label), columns.text)
 
 
 def _picture(path: str, file: Any, columns: Columns) -> tuple[str, str] | None:
@@ -324,7 +325,7 @@ def _read_cells(name: str, part: str, count: int, cells: Mapping[str, list[Any]]
     def column(wanted: str | None) -> list[Any]:
         return [None] * count if wanted is None else cells[wanted]
 
-    labels = _labels(name, column(table.label), table.classes)
+    labels = _labels(name, column(table.label), table.classes, table.text)
     parts = [_part(cell, part, f"{name}, row {row}") for row, cell in enumerate(column(table.split))]
     return _Rows(
         [None if part == "unlabeled" else label for label, part in zip(labels, parts, strict=True)],
@@ -333,14 +334,14 @@ def _read_cells(name: str, part: str, count: int, cells: Mapping[str, list[Any]]
     )
 
 
-def _labels(where: str, cells: list[Any], classes: tuple[str, ...]) -> list[str | None]:
+def _labels(where: str, cells: list[Any], classes: tuple[str, ...], text: bool) -> list[str | None]:
     known: dict[Any, str | None] = {}  # a cell's type counts: True equals 1
     labels = []
     for row, cell in enumerate(cells):
         key = cell.__class__, cell
         try:
             if key not in known:
-                known[key] = _label(cell, classes)
+                known[key] = str(cell) if text and type(cell) is int and not classes else _label(cell, classes)
         except (TypeError, ValueError) as error:
             place, seen = f"{where}, row {row}", f"{str(cell)[:40]!r} of type {type(cell).__name__}"
             if isinstance(error, ValueError):
@@ -492,7 +493,7 @@ def read_dataset(data: Any, columns: Columns | None = None) -> tuple[Manifest, B
     rows = [_dataset_rows(split, table) for split, table in zip(splits, tables, strict=True)]
     classes = next((table.classes for table in tables if table.label is not None), ())
     name = str(getattr(splits[0].data.info, "dataset_name", None) or "dataset")
-    manifest = _manifest(name, names, rows, classes, notes)
+    manifest = _manifest(name, names, rows, classes, notes, columns.text)
     blobs = tuple(_undecoded(split.data, table.picture) for split, table in zip(splits, tables, strict=True))
     counts = [len(split.data) for split in splits]
     part_of: IntArray = np.repeat(np.arange(len(splits)), counts).astype(np.int64)
@@ -523,11 +524,11 @@ def _dataset_table(split: _Split, columns: Columns) -> _Table:
         message = f"{split.name} has no column{what} of the type Image, only {listed(features)}"
         raise DataError("D003", message, 'cast one: dataset.cast_column("image", datasets.Image())')
     names = [name for name in features if name not in pictures]
-    label = roles.column(names, roles.LABEL, columns.label, "--label-column", split.name)
+    label = roles.column(names, columns.labels, columns.label, "--label-column", split.name)
     part = None if split.part != "train" else roles.column(names, roles.PART, None, "", split.name)
     group = roles.column(names, roles.GROUP, columns.group, "--group-column", split.name)
     classes = tuple(getattr(features[label], "names", None) or ()) if label is not None else ()
-    return _Table(pictures[0], pictures[0], label, part, group, classes)
+    return _Table(pictures[0], pictures[0], label, part, group, classes, columns.text)
 
 
 def _dataset_rows(split: _Split, table: _Table) -> _Rows:

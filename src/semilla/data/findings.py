@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semilla.data.images import Facts, Form
+from semilla.data.images import Facts, Form, LineForm
 from semilla.data.labels import IntArray
 from semilla.files import write_atomic
 
@@ -91,7 +91,7 @@ class Record:
         pool: the key of their pixels in the store, "" where they are not kept.
     """
 
-    form: Form
+    form: Form | LineForm
     keys: npt.NDArray[np.uint8]
     findings: Findings
     pool: str
@@ -127,7 +127,7 @@ class Record:
     @classmethod
     def _from(cls, stored: Any) -> Record:
         told = json.loads(stored["told"].tobytes())
-        form = Form(**told["form"])
+        form = (LineForm if "widest" in told["form"] else Form)(**told["form"])
         kinds = [facts and Facts(**facts) for facts in told["kinds"]]
         numbers = stored["numbers"]
         findings = Findings(

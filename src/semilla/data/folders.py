@@ -77,6 +77,7 @@ def read_pictures(
     label_column: str | None = None,
     group_column: str | None = None,
     follow_links: bool = False,
+    text: bool = False,
 ) -> tuple[Manifest, Blobs] | None:
     """Read a set of pictures; none of them is opened.
 
@@ -88,6 +89,7 @@ def read_pictures(
         label_column: the column of labels.
         group_column: the column that says what belongs together.
         follow_links: whether links may lead out of the folders.
+        text: whether labels are transcriptions: folders are no classes then.
 
     Returns:
         The examples and their bytes, or None if there are no pictures in ``data``.
@@ -99,7 +101,7 @@ def read_pictures(
             on; D078, several lists; D081, no labels; and those of `semilla.data.lists.read_list` and
             `semilla.data.encoded.read_parquet`.
     """
-    settings = _Settings(Columns(path_column, label_column, group_column), follow_links)
+    settings = _Settings(Columns(path_column, label_column, group_column, text), follow_links)
     root = os.fspath(data)
     others = {part: os.fspath(place) for part, place in (("unlabeled", unlabeled), ("test", test)) if place is not None}
     for place in (root, *others.values()):
@@ -109,7 +111,7 @@ def read_pictures(
         return None
     if first.lacks:
         _check_swapped(first, root, others.get("unlabeled"), settings)
-    if first.unread:
+    if first.unread and not text:
         _check_two_classes(first)
     settings = settings._replace(classes=frozenset(filter(None, first.manifest.labels)))
     more = [(part, _other(part, place, settings, [root])) for part, place in others.items()]
@@ -225,6 +227,8 @@ def _read_folder(root: str, settings: _Settings, elsewhere: Sequence[str]) -> Fo
             raise DataError("D003", f"folder {root!r}: {walk.unread_pictures()}", CONVERT)
         if not pictures:
             return None
+        if settings.columns.text:
+            raise _no_transcriptions(root, found_lists.unread)
         rows, classes, said = layout.read()
         found = _set(_name(root), root, rows, classes, [*said, *notes], settings)
         _check_held_out_folders(found.manifest)
@@ -235,6 +239,12 @@ def _read_folder(root: str, settings: _Settings, elsewhere: Sequence[str]) -> Fo
     first = next(iter(found_lists.chosen))
     lacks = "" if labeled else _no_column(os.path.join(root, first), first, settings.columns)
     return found._replace(lacks=lacks or found.lacks, unread=found_lists.unread)
+
+
+def _no_transcriptions(root: str, unread: str) -> DataError:
+    message = f"folder {root!r} has no list of transcriptions" + (f"; {unread}" if unread else "")
+    fix = "write labels.csv with the columns path and text, or labels.txt with a path and its text in each line"
+    return DataError("D165", message, f"{fix}; give pictures without any as --unlabeled")
 
 
 def _find_lists(root: str) -> list[str]:
@@ -454,7 +464,7 @@ def _check_classes(part: str, own: Iterable[str | None], known: set[str | None])
 def _check_swapped(first: Found, data: str, unlabeled: str | None, settings: _Settings) -> None:
     """Raise where the labels are missing for good, or are where none are wanted."""
     if unlabeled is not None:
-        columns = Columns(settings.columns.path)
+        columns = Columns(settings.columns.path, text=settings.columns.text)
         other = _read(unlabeled, settings._replace(columns=columns))
         if other is not None and not other.lacks:
             where = os.path.basename(os.path.normpath(unlabeled))
@@ -494,6 +504,15 @@ def _other(part: str, place: str, settings: _Settings, elsewhere: Sequence[str])
     return kept._replace(manifest=replace(kept.manifest, parts=("test",) * len(rows)))
 
 
+def read_pool(place: str, columns: Columns, follow_links: bool, elsewhere: Sequence[str] = ()) -> Found:
+    """All pictures of a source, as unlabeled ones; those of ``elsewhere`` below it are left out.
+
+    Raises:
+        DataError: as `read_pictures`.
+    """
+    return _pool(place, _Settings(columns, follow_links), elsewhere)
+
+
 def _pool(place: str, settings: _Settings, elsewhere: Sequence[str]) -> Found:
     """All pictures of a source, without labels, whatever its folders are called."""
     is_folder = kind_of(place) == "folder"
@@ -509,7 +528,7 @@ def _pool(place: str, settings: _Settings, elsewhere: Sequence[str]) -> Found:
         notes = (*(f"{_name(place)}: {note}" for note in walk.notes()),)
         manifest = Manifest(_name(place), paths, (None,) * len(paths), ("train",) * len(paths), blank, notes=notes)
         return Found(manifest, _files(place, paths, settings.follow_links))
-    found = _read(place, settings._replace(columns=Columns(settings.columns.path)), elsewhere)
+    found = _read(place, settings._replace(columns=replace(settings.columns, label=None, group=None)), elsewhere)
     if found is None:
         raise DataError("D003", f"{place!r} holds no pictures", "give pictures of the same kind as the others")
     manifest = found.manifest

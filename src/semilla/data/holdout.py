@@ -21,7 +21,7 @@ _SEED = 20_000  # fixed: the test part must be the same whatever the seed of a r
 
 
 def hold_out(dataset: Dataset, holdout: float) -> Dataset:
-    """Keep back labeled examples for testing: the same share of each class, whole groups together.
+    """Keep back labeled examples for testing: the same share of each class, whole groups together; any lines of text.
 
     Args:
         dataset: without a test part.
@@ -37,7 +37,7 @@ def hold_out(dataset: Dataset, holdout: float) -> Dataset:
     held = size + np.arange(0 if dataset.development is None else len(dataset.development))  # rows of the manifest
     groups = [""] * (size + len(held)) if manifest is None else list(manifest.groups)
     contents = _contents(dataset)
-    chosen = choose_test(dataset.labels, dataset.classes, holdout, groups, contents)
+    chosen = choose_test(dataset.labels, dataset.classes, holdout, groups, contents, dataset.kind != "text")
     keep = np.setdiff1d(np.arange(size), np.concatenate([chosen.test, chosen.fellows]))
     rest = np.setdiff1d(held, chosen.fellows)
     return replace(
@@ -77,7 +77,12 @@ class Chosen(NamedTuple):
 
 
 def choose_test(
-    labels: IntArray, classes: Sequence[str], holdout: float, groups: Sequence[str], contents: Sequence[str]
+    labels: IntArray,
+    classes: Sequence[str],
+    holdout: float,
+    groups: Sequence[str],
+    contents: Sequence[str],
+    by_class: bool = True,
 ) -> Chosen:
     """Choose by labels and groups alone, before anything is learnt from the examples.
 
@@ -87,6 +92,8 @@ def choose_test(
         holdout: a share below 1, or a number of examples.
         groups: of the pool and then of the development part, "" where there is none.
         contents: likewise what tells equal examples, "" where nothing does.
+        by_class: whether each class gives its share and keeps an example; transcriptions, each of which may be there
+            once, are drawn at random.
 
     Raises:
         UsageError: U018, so many cannot be kept back.
@@ -100,15 +107,22 @@ def choose_test(
     own = [groups[row] for row in labeled.tolist()]
     if any(own):  # an example without a group is a group of its own
         own = [group or f"\0{row}" for row, group in zip(labeled.tolist(), own, strict=True)]
-    test = _by_group(labeled, own, wanted) if any(own) else _by_class(labels, labeled, wanted)
+    if any(own):
+        test = _by_group(labeled, own, wanted)
+    else:
+        test = _by_class(labels if by_class else np.zeros_like(labels), labeled, wanted)
     if not len(test):
         raise UsageError("U018", f"holdout = {holdout:g} keeps back no example", "label more, or give a test part")
     fellows = _fellows(test, groups, contents)
     gone = np.concatenate([test, fellows[fellows < len(labels)]])
-    missing = np.setdiff1d(labels[labeled], np.delete(labels, gone))
-    if len(missing):
+    left = np.delete(labels, gone)
+    missing = np.setdiff1d(labels[labeled], left)
+    if by_class and len(missing):
         message = f"holdout = {holdout:g} leaves class {classes[missing[0]]!r} without a labeled example"
         raise DataError("D062", message, "keep fewer back, or label more")
+    if not (left != UNKNOWN).any():
+        message = f"holdout = {holdout:g} leaves no labeled example to train on"
+        raise DataError("D062", message, "keep fewer back, or label examples of more groups")
     notes = [f"{len(test):,} of {len(labeled):,} labeled examples are kept back for testing"]
     if len(fellows):
         notes.append(f"{len(fellows):,} copies or fellows of them are left out of training and development")

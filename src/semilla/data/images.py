@@ -33,6 +33,9 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 64_000_000
 """Largest file that is read."""
 
+NARROWEST = 8
+"""Columns of the narrowest line: a picture of less is stretched, for a network has to see something."""
+
 _RESIZES = ("squash", "pad", "crop")
 _MAX_PROFILE, _MAX_SCANS, _COUNTED_BYTES = 4_000_000, 100, 1_000_000
 _ORIENTATION = 274  # the EXIF tag
@@ -78,6 +81,43 @@ class Form:
         if self.channels not in (1, 3) or min(self.height, self.width) < 1 or self.resize not in _RESIZES:
             raise ValueError(f"{self} is not a form: channels 1 or 3, sizes from 1, resize {', '.join(_RESIZES)}")
 
+    @property
+    def side(self) -> int:
+        """Pixels of the longer side."""
+        return max(self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class LineForm:
+    """The height and mode to which every line of text is brought: grey, and as wide as its proportions make it.
+
+    Attributes:
+        height: pixels.
+        widest: the widest that is read, in pixels at that height: nothing is squeezed to fit.
+    """
+
+    height: int
+    widest: int
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.widest < NARROWEST:
+            raise ValueError(f"{self} is not a form: height from 1, widest from {NARROWEST}")
+
+    @property
+    def channels(self) -> int:
+        """1: grey."""
+        return 1
+
+    @property
+    def side(self) -> int:
+        """Pixels that must be kept of either side when a JPEG is decoded smaller than it is."""
+        return self.height
+
+    def width_of(self, facts: Facts) -> int:
+        """Pixels of a picture's width at the height, at least `NARROWEST`; more than ``widest`` is not read."""
+        width, height = (facts.width, facts.height)[:: -1 if facts.orientation > 4 else 1]
+        return max(NARROWEST, round(width * self.height / height))
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -121,7 +161,9 @@ class Unreadable(Exception):
         self.reason = reason
 
 
-def open_picture(blob: bytes, max_pixels: int = MAX_PIXELS, form: Form | None = None) -> tuple[Image.Image, Facts]:
+def open_picture(
+    blob: bytes, max_pixels: int = MAX_PIXELS, form: Form | LineForm | None = None
+) -> tuple[Image.Image, Facts]:
     """Decode the first frame of a picture completely.
 
     Args:
@@ -140,7 +182,7 @@ def open_picture(blob: bytes, max_pixels: int = MAX_PIXELS, form: Form | None = 
     with _reasons(blob):
         opened, facts = _opened(blob, max_pixels)
         if form is not None and facts.format == "JPEG":
-            side = 2 * max(form.height, form.width)  # twice what is wanted: the rest is resampled properly
+            side = 2 * form.side  # twice what is wanted: the rest is resampled properly
             opened.draft(None, (side, side))
         opened.load()
         turn = _TURNS.get(facts.orientation if facts.format != "TIFF" else 1)  # Pillow turns TIFF itself
@@ -166,6 +208,15 @@ def to_array(image: Image.Image, form: Form) -> Images:
     if form.channels == 1:
         return array.reshape(1, form.height, form.width)
     return array.reshape(form.height, form.width, 3).transpose(2, 0, 1)
+
+
+def to_line(image: Image.Image, width: int, height: int) -> Images:
+    """Bring a picture of mode ``L`` or ``RGB`` to grey and a size, with antialiasing: uint8 (W, H), by columns."""
+    if image.mode != "L":
+        image = image.convert("L")
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(image).T)
 
 
 def read_picture(blob: bytes, form: Form, max_pixels: int = MAX_PIXELS) -> tuple[Images, Facts]:

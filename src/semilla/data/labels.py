@@ -57,6 +57,31 @@ def choose_labels(
     return chosen.ravel()
 
 
+def choose_lines(labels: IntArray, count: int, seed: int, stream: str = "chosen labels") -> IntArray:
+    """Draw ``count`` of the examples whose label is known, whatever it is: transcriptions have no classes to balance.
+
+    The draws of one seed are nested, as those of `choose_labels`.
+
+    Args:
+        labels: int64 (N,), −1 where the label is not known.
+        count: examples in all.
+        seed: decides which.
+        stream: name of the draws.
+
+    Returns:
+        int64 (count,) positions, in the order of the draw.
+
+    Raises:
+        DataError: D168, there are not so many.
+    """
+    known = int((labels >= 0).sum())
+    if not 0 < count <= known:
+        message = f"{count} labels of {known} lines with a transcription"
+        raise DataError("D168", message, f"give a number from 1 to {known}" if known else "transcribe some lines")
+    order = permutation(seed, stream, 0, len(labels))
+    return order[labels[order] >= 0][:count]
+
+
 def _check_count(count: int, classes: Sequence[str], sizes: npt.NDArray[np.intp]) -> None:
     if not classes:
         raise DataError("D051", "need at least 2 classes, found no label at all", "label examples of two classes")

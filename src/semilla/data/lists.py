@@ -13,6 +13,7 @@ from typing import NamedTuple
 from semilla.data import roles
 from semilla.data.csvfiles import LINES, read_rows, suffix
 from semilla.data.roles import listed
+from semilla.data.transcriptions import transcription
 from semilla.data.walk import SUFFIXES, Walk, check_file
 from semilla.errors import DataError
 
@@ -26,11 +27,21 @@ _OUT = "it leads out of the folder"
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns that the user named; None where the usual names are looked for."""
+    """The columns that the user named; None where the usual names are looked for.
+
+    Attributes:
+        text: whether labels are transcriptions, which may be anything, and not classes.
+    """
 
     path: str | None = None
     label: str | None = None
     group: str | None = None
+    text: bool = False
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The usual names of the column of labels."""
+        return roles.TEXT if self.text else roles.LABEL
 
 
 class Row(NamedTuple):
@@ -51,7 +62,9 @@ class Listing(NamedTuple):
     labeled: bool
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
+    """What a line of a list says of a picture, which it calls ``name``."""
+
     line: int
     name: str
     label: str | None
@@ -121,7 +134,7 @@ def look_at(file: str, columns: Columns, pictures: Pictures, base: str) -> Look:
     else:
         path, reason = _by_content(file, pictures, base)
     rest = [name for name in names if name != path]
-    label = columns.label in rest or roles.column(rest, roles.LABEL, None, "", file) is not None
+    label = columns.label in rest or roles.column(rest, columns.labels, None, "", file) is not None
     others = {name.strip().casefold() for name in rest} - {*roles.PART, *roles.GROUP, *roles.PATH, *roles.NEVER_LABEL}
     one_hot = os.path.basename(file).casefold() == ONE_HOT
     return Look(names, path, reason, label or one_hot, bool(others))
@@ -182,22 +195,23 @@ def read_list(
     where = os.path.basename(file)
     root = root or os.path.dirname(file) or "."
     base = os.path.relpath(os.path.dirname(file) or ".", root)
-    reader = _one_hot if where.casefold() == ONE_HOT else _separate
+    reader = _one_hot if where.casefold() == ONE_HOT and not columns.text else _separate
     entries, classes, notes, labeled = reader(file, columns, part)
     pictures = pictures or Pictures(root, None, follow_links)
-    entries, paths, again = _found(where, entries, pictures, "" if base == "." else base + "/")
+    entries, paths, again = find_entries(where, entries, pictures, "" if base == "." else base + "/")
     rows = [Row(path, entry.label, entry.part, entry.group) for path, entry in zip(paths, entries, strict=True)]
     notes = [*notes, f"{where}: {again:,} rows are there again, word for word, and count once"] if again else notes
-    return Listing(rows, classes, [*notes, *roles.label_notes(row.label for row in rows)], labeled)
+    notes = [*notes, *([] if columns.text else roles.label_notes(row.label for row in rows))]
+    return Listing(rows, classes, notes, labeled)
 
 
-def _separate(file: str, columns: Columns, part: str) -> tuple[list[_Entry], tuple[str, ...], list[str], bool]:
+def _separate(file: str, columns: Columns, part: str) -> tuple[list[Entry], tuple[str, ...], list[str], bool]:
     """Entries of a list with one column of labels."""
     where = os.path.basename(file)
     names, _ = read_rows(file)
     path = _path_column(names, columns, where)
     rest = [name for name in names if name != path]
-    label = roles.column(rest, roles.LABEL, columns.label, "--label-column", where)
+    label = roles.column(rest, columns.labels, columns.label, "--label-column", where)
     split = roles.column(rest, roles.PART, None, "", where)
     group = roles.column(rest, roles.GROUP, columns.group, "--group-column", where)
     used = [name for name in (path, label, split, group) if name is not None]
@@ -211,12 +225,14 @@ def _separate(file: str, columns: Columns, part: str) -> tuple[list[_Entry], tup
         found = _part(said, part, f"{where}, line {line}")
         known = text if text.strip() and found != "unlabeled" else None
         _check_text((text, in_group), f"{where}, line {line}")
-        entries.append(_Entry(line, name, known, "train" if found == "unlabeled" else found, in_group))
+        if columns.text and known is not None:
+            transcription(known, f"{where}, line {line}")
+        entries.append(Entry(line, name, known, "train" if found == "unlabeled" else found, in_group))
     notes = [f"{where}: {len(entries):,} rows, read from the columns {', '.join(map(repr, used))}"]
     return entries, (), notes, label is not None
 
 
-def _one_hot(file: str, columns: Columns, part: str) -> tuple[list[_Entry], tuple[str, ...], list[str], bool]:
+def _one_hot(file: str, columns: Columns, part: str) -> tuple[list[Entry], tuple[str, ...], list[str], bool]:
     """Entries of a list with one column of 0 and 1 for each class; a row of zeros has no label."""
     where = os.path.basename(file)
     names, rows = read_rows(file)
@@ -233,7 +249,7 @@ def _one_hot(file: str, columns: Columns, part: str) -> tuple[list[_Entry], tupl
         if len(chosen) > 1:
             message = f"{where}, line {line}: {len(chosen)} classes at once, {listed(chosen)}"
             raise DataError("D056", message, "keep one; several labels for one picture are not supported")
-        entries.append(_Entry(line, cells[place].strip(), chosen[0] if chosen else None, part or "train", ""))
+        entries.append(Entry(line, cells[place].strip(), chosen[0] if chosen else None, part or "train", ""))
     return entries, classes, [f"{where}: {len(entries):,} rows, one column for each of {len(classes)} classes"], True
 
 
@@ -357,14 +373,14 @@ class Pictures:
         return found
 
 
-def _found(where: str, entries: list[_Entry], pictures: Pictures, base: str) -> tuple[list[_Entry], list[str], int]:
+def find_entries(where: str, entries: list[Entry], pictures: Pictures, base: str) -> tuple[list[Entry], list[str], int]:
     """The entries with the path of each, and how many are left out as repeated.
 
     The first that has no file is an error, which counts the others.
     """
-    kept: dict[str, _Entry] = {}
+    kept: dict[str, Entry] = {}
     again = 0
-    missing: list[tuple[_Entry, str]] = []
+    missing: list[tuple[Entry, str]] = []
     for entry in entries:
         if not entry.name.strip("./"):
             raise DataError("D070", f"{where}, line {entry.line}: no path", "name a picture, or take the row out")
@@ -382,13 +398,13 @@ def _found(where: str, entries: list[_Entry], pictures: Pictures, base: str) -> 
     return [*kept.values()], [*kept], again
 
 
-def _twice(where: str, path: str, first: _Entry, second: _Entry) -> DataError:
+def _twice(where: str, path: str, first: Entry, second: Entry) -> DataError:
     labels = f", with the label {first.label!r} and not {second.label!r}" if first.label != second.label else ""
     message = f"{where}, line {second.line}: {path!r} is already at line {first.line}{labels}"
     return DataError("D075", message, "name each picture once")
 
 
-def _missing(where: str, missing: list[tuple[_Entry, str]], pictures: Pictures, base: str) -> DataError:
+def _missing(where: str, missing: list[tuple[Entry, str]], pictures: Pictures, base: str) -> DataError:
     entry, problem = missing[0]
     more = f" (and {len(missing) - 1:,} more rows)" if len(missing) > 1 else ""
     message = f"{where}, line {entry.line}: {entry.name!r}: {problem}{more}"

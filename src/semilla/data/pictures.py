@@ -13,7 +13,7 @@ import numpy as np
 
 from semilla.data.blobs import Blobs
 from semilla.data.dataset import UNKNOWN, Dataset, Examples
-from semilla.data.images import Unreadable, open_picture
+from semilla.data.images import Form, Unreadable, open_picture
 from semilla.data.labels import IntArray
 from semilla.data.manifest import Manifest
 from semilla.data.rows import Rows
@@ -40,11 +40,14 @@ def dataset_of(manifest: Manifest, blobs: Blobs, source: Source, progress: TextI
         labels=tuple(map(printable, manifest.labels)),
         classes=tuple(filter(None, map(printable, manifest.classes))),
     )
-    _check_held_out(manifest)
+    check_held_out(manifest)
     found = scan(blobs, manifest.name, None, progress, source.max_pixels, source.size, source.resize)
+    assert isinstance(found.form, Form)
     manifest = replace(manifest, sizes=tuple(map(int, found.sizes)), digests=found.digests)
-    keep, notes = _readable(manifest, found, source.on_bad_file == "skip")
-    notes += _leaks(manifest, _contents(manifest, found, blobs, keep, source.max_pixels), keep, source.allow_leak)
+    keep, notes = readable_rows(manifest, found, source.on_bad_file == "skip")
+    notes += picture_leaks(
+        manifest, picture_contents(manifest, found, blobs, keep, source.max_pixels), keep, source.allow_leak
+    )
     classes = tuple(sorted({*filter(None, manifest.labels), *manifest.classes}, key=str.encode))
     flip = mirrors_mean_the_same(classes) if source.flip is None else source.flip
     numbers = {name: number for number, name in enumerate(classes)}
@@ -74,9 +77,9 @@ def dataset_of(manifest: Manifest, blobs: Blobs, source: Source, progress: TextI
             *manifest.notes,
             *found.notes,
             *notes,
-            *_several(found),
+            *several_frames(found),
             *_mirroring(flip, source.flip is None),
-            *_resized(found),
+            *_resized(found, found.form),
         ),
         manifest=kept,
         reading={"resize": found.form.resize},
@@ -102,20 +105,20 @@ def _mirroring(flip: bool, guessed: bool) -> tuple[str, ...]:
     return ("views do not mirror pictures, because of the class names; add --flip if a mirrored one means the same",)
 
 
-def _several(found: Scan) -> tuple[str, ...]:
+def several_frames(found: Scan) -> tuple[str, ...]:
+    """A note of pictures of which more than the first frame is there."""
     count = sum(facts is not None and facts.frames > 1 for facts in found.facts)
     return (f"warn[D022]: {count:,} pictures have several frames or pages; the first is used",) if count else ()
 
 
-def _resized(found: Scan) -> tuple[str, ...]:
-    form = found.form
+def _resized(found: Scan, form: Form) -> tuple[str, ...]:
     other = sum(facts is not None and (facts.height, facts.width) != (form.height, form.width) for facts in found.facts)
     if not other:
         return ()
     return (f"{other:,} pictures of another size were brought to {form.width} × {form.height} pixels ({form.resize})",)
 
 
-def _readable(manifest: Manifest, found: Scan, skip: bool) -> tuple[list[int], list[str]]:
+def readable_rows(manifest: Manifest, found: Scan, skip: bool) -> tuple[list[int], list[str]]:
     """The rows that can be used, and what is said of the others."""
     wanted = [row for row in found.problems if manifest.labels[row] is not None or manifest.parts[row] != "train"]
     hopeless = [row for row in found.problems if manifest.labels[row] is None and manifest.parts[row] == "train"]
@@ -146,7 +149,7 @@ def _listed(manifest: Manifest, found: Scan, rows: list[int]) -> str:
     return ":" + "".join(lines) + (f"\n  … and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
 
 
-def _check_held_out(manifest: Manifest) -> None:
+def check_held_out(manifest: Manifest) -> None:
     """Held-out labels must be classes of training, and there must be labels at all."""
     rows = list(zip(manifest.paths, manifest.labels, manifest.parts, strict=True))
     known = {label for _, label, part in rows if part == "train" and label is not None} | set(manifest.classes)
@@ -162,7 +165,9 @@ def _check_held_out(manifest: Manifest) -> None:
             raise DataError("D052", message, "correct the label, leave the file out, or give training examples of it")
 
 
-def _contents(manifest: Manifest, found: Scan, blobs: Blobs, keep: Sequence[int], max_pixels: int) -> dict[int, str]:
+def picture_contents(
+    manifest: Manifest, found: Scan, blobs: Blobs, keep: Sequence[int], max_pixels: int
+) -> dict[int, str]:
     """What tells equal pictures of the kept rows: the bytes of the file or, where another file has the same pixels at
     the size of training and stands elsewhere, all of its pixels.
     """
@@ -188,7 +193,7 @@ def _pixels(blob: bytes, max_pixels: int) -> str:
     return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
 
 
-def _leaks(manifest: Manifest, contents: Mapping[int, str], keep: Iterable[int], allowed: bool) -> list[str]:
+def picture_leaks(manifest: Manifest, contents: Mapping[int, str], keep: Iterable[int], allowed: bool) -> list[str]:
     """Equal pictures on both sides of the split, or under two labels."""
     same: dict[str, list[int]] = defaultdict(list)
     for row in keep:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semilla.data.dataset import Dataset, Inputs, Split
+from semilla.data.lines import widths_of
 from semilla.data.rows import Rows
 from semilla.data.store import is_stored
 
@@ -18,9 +19,11 @@ _SLICE, _NUMBERS = 4096, 2**17
 def preparation(dataset: Dataset, parts: Split) -> dict[str, Any]:
     """What a model's card says of its inputs: kind, shape, scale, and how raw ones become such.
 
+    The width in the shape of lines of text is that of the widest; a model reads any.
+
     A constant channel or feature keeps its scale.
     """
-    images = dataset.kind == "images"
+    images = dataset.kind != "vectors"
     count, total, square = _moments([rows for rows in (parts.labeled.inputs, parts.unlabeled) if len(rows)], images)
     mean, unit = total / count, 255.0 if images else 1.0
     deviation = np.sqrt(np.maximum(square / count, 0.0))
@@ -38,7 +41,7 @@ def preparation(dataset: Dataset, parts: Split) -> dict[str, Any]:
 def _moments(pools: list[Inputs], images: bool) -> tuple[int, npt.NDArray[Any], npt.NDArray[Any]]:
     """Values for each channel or feature, their sum, and the sum of their squared distances from the mean."""
     axes: tuple[int, ...] = (0, 2, 3) if images else (0,)
-    count = sum(len(pool) * int(np.prod(pool.shape[2:], dtype=np.int64)) for pool in pools)
+    count = sum(_values(pool) for pool in pools)
     known = [pool.pool.sums[pool.index].sum(0) for pool in pools if isinstance(pool, Rows) and is_stored(pool.pool)]
     if len(known) == len(pools):
         total, squares = np.asarray(sum(known), np.float64).T
@@ -46,6 +49,14 @@ def _moments(pools: list[Inputs], images: bool) -> tuple[int, npt.NDArray[Any], 
     total = sum(part.sum(axes, dtype=np.float64) for pool in pools for part in _slices(pool))
     mean = np.reshape(total / count, (-1, 1, 1) if images else (-1,))
     return count, total, np.asarray(sum(_squares(part, mean, axes) for pool in pools for part in _slices(pool)))
+
+
+def _values(pool: Inputs) -> int:
+    """Values of each channel or feature; the padding of lines is none."""
+    widths = widths_of(pool)
+    if widths is not None:
+        return int(widths.sum()) * pool.shape[2]
+    return len(pool) * int(np.prod(pool.shape[2:], dtype=np.int64))
 
 
 def _squares(part: npt.NDArray[Any], mean: npt.NDArray[Any], axes: tuple[int, ...]) -> npt.NDArray[Any]:

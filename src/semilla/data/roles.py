@@ -16,10 +16,15 @@ LABEL = (
     *("label", "class", "target", "labels", "class_name", "classname", "category", "category_name", "species", "tag"),
     *("class_id", "category_id", "label_id", "text", "transcription", "y"),
 )
+TEXT = (
+    *("text", "transcription", "transcript", "label", "words", "word", "labels", "ground_truth", "gt", "sentence"),
+    *("caption", "target", "y"),
+)
 NEVER_LABEL = frozenset({"id", "index", "width", "height", "size", "bbox", "objects", "url", "license", "source"})
 PART = ("split", "part")
 GROUP = ("group",)
-"""Names of columns by role, the preferred first; upper and lower case are one. ``y`` beside ``x`` is a place."""
+"""Names of columns by role, the preferred first, `TEXT` for labels that are transcriptions; upper and lower case are
+one. ``y`` beside ``x`` is a place."""
 
 _PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -78,7 +83,7 @@ def column(columns: Sequence[str], role: Sequence[str], wanted: str | None, opti
 
     Args:
         columns: the names there are.
-        role: `PATH`, `LABEL`, `PART` or `GROUP`.
+        role: `PATH`, `LABEL`, `TEXT`, `PART` or `GROUP`.
         wanted: the name that the user gave instead, or None.
         option: how the user gives it.
         where: the file, for messages.
@@ -91,7 +96,7 @@ def column(columns: Sequence[str], role: Sequence[str], wanted: str | None, opti
             raise DataError("D081", f"no column {wanted!r} in {where}, only {listed(columns)}", f"correct {option}")
         return wanted
     by_name = {name.strip().casefold(): name for name in reversed(columns)}
-    if role is LABEL and "x" in by_name:
+    if role in (LABEL, TEXT) and "x" in by_name:
         by_name.pop("y", None)
     return next((by_name[name] for name in role if name in by_name), None)
 

@@ -51,5 +51,7 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the gathered rows."""
+        """Bytes of the gathered rows; of lines, which differ in width, without their padding."""
+        if hasattr(self.pool, "nbytes_of"):
+            return int(self.pool.nbytes_of(self.index))
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,9 @@ import PIL
 from semilla.data.blobs import Blobs
 from semilla.data.decoding import StreamingPool, Workers, cores, fitting_kind
 from semilla.data.findings import Findings, Record
-from semilla.data.images import MAX_PIXELS, Facts, Form, Images, Unreadable, header, is_grey
+from semilla.data.images import MAX_PIXELS, Facts, Form, Images, LineForm, Unreadable, header, is_grey
 from semilla.data.labels import IntArray
+from semilla.data.lines import Lines
 from semilla.data.progress import Bar
 from semilla.data.store import Draft, Pool, cache_limit, fits_in_memory, open_pool, scan_file
 from semilla.errors import DataError, ResourceError
@@ -39,16 +41,16 @@ class Scan:
 
     Attributes:
         form: the size and mode to which all were brought.
-        facts: (N,) what each file was, None where it is unreadable.
+        facts: (N,) what each file was, None where it is unreadable; of lines, where its header is.
         problems: for each unreadable row the reason.
         sizes: int64 (N,) bytes of each file.
         digests: (N,) SHA-256 of each file's bytes in hexadecimal, "" where it could not be read at all.
-        hashes: uint64 (N,) `semilla.data.images.difference_hashes`; 0 where the picture is unreadable.
-        pixels: uint8 (N, C, H, W), all zero where the picture is unreadable.
+        hashes: uint64 (N,) `semilla.data.images.difference_hashes`; 0 where the picture is unreadable, and of lines.
+        pixels: uint8 (N, C, H, W), all zero where the picture is unreadable; of lines a pool of `Lines`.
         notes: what the user should know, a sentence each.
     """
 
-    form: Form
+    form: Form | LineForm
     facts: tuple[Facts | None, ...]
     problems: dict[int, str]
     sizes: IntArray
@@ -110,7 +112,7 @@ def _keep(record: Record, path: Path) -> None:
         record.save(path)
 
 
-def _told(form: Form, found: Findings, pool: Pool, notes: tuple[str, ...]) -> Scan:
+def _told(form: Form | LineForm, found: Findings, pool: Pool, notes: tuple[str, ...]) -> Scan:
     text, opened = found.contents.tobytes().hex(), found.opened
     digests = tuple(text[64 * row : 64 * row + 64] if opened[row] else "" for row in range(len(found)))
     problems = dict(sorted(found.problems.items()))
@@ -208,6 +210,136 @@ def _decode(task: _Task, rows: IntArray, found: Findings, pixels: Images | None)
             bar.update(len(group))
 
 
+# Lines of text
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _LineTask:
+    """Lines that are to be decoded, and to what."""
+
+    blobs: Blobs
+    name: str
+    form: LineForm
+    max_pixels: int
+    progress: TextIO | None
+
+
+def scan_lines(
+    blobs: Blobs,
+    name: str,
+    form: LineForm,
+    progress: TextIO | None = sys.stderr,
+    max_pixels: int = MAX_PIXELS,
+) -> Scan:
+    """`scan` for pictures of lines of text, each of which keeps its width: ``pixels`` is a pool of `Lines`.
+
+    How wide a line is follows from its header, so that its place is known before it is decoded. Unreadable lines take
+    no place.
+
+    Raises:
+        DataError: D186, the decoded lines fit neither the cache nor the memory.
+        ResourceError: R004, a worker process died.
+        UsageError: U030, ``SEMILLA_CACHE_LIMIT`` cannot be understood.
+    """
+    keys, fresh = _keys(blobs)
+    where = f"{_VERSION}{blobs.describe() or name}\n{form}\n{max_pixels}"
+    path = scan_file(name, hashlib.sha256(where.encode(errors="surrogatepass")).hexdigest()[:16])
+    record = Record.read(path)
+    if record and record.form != form:
+        record = None
+    was = _matches(keys, record.keys) if record else np.full(len(blobs), -1)
+    found, pool, note = _look_at_lines(_LineTask(blobs, name, form, max_pixels, progress), record, was)
+    if not note:
+        keys[fresh | ~found.opened] = 0
+        if not (record and np.array_equal(keys, record.keys)):
+            _keep(Record(form, keys, found, _pool_key(form, found)), path)
+        with suppress(OSError):
+            os.utime(path)
+    return _told(form, found, pool, (note,) if note else ())
+
+
+def _look_at_lines(task: _LineTask, record: Record | None, was: IntArray) -> tuple[Findings, Lines, str]:
+    found, known = Findings.blank(len(was), 1), was >= 0
+    if record:
+        found.put(np.flatnonzero(known), record.findings, was[known])
+    for row in np.flatnonzero(~known).tolist():
+        found.facts[row] = _header(task.blobs, row, task.max_pixels)
+    starts = _starts(task.form, found.facts)
+    shape = (int(starts[-1]), task.form.height)
+    if known.all() and shape[0] and (kept := open_pool(_pool_key(task.form, found), shape, starts)):
+        return found, Lines(kept.pixels, starts, kept.sums, kept.digests), ""
+    if not shape[0]:
+        _decode_lines(task, np.flatnonzero(~known), found, starts, np.empty(shape, np.uint8))
+        return found, Lines(np.empty(shape, np.uint8), starts, found.sums, found.digests), ""
+    draft = _line_draft(task, shape, starts)
+    try:
+        if known.any() and not (record and _copied_lines(task.form, record, was, starts, draft.pixels)):
+            known[:] = False
+        _decode_lines(task, np.flatnonzero(~known), found, starts, draft.pixels)
+        made = draft.finish(_pool_key(task.form, found), found.sums, found.digests)
+        return found, Lines(made.pixels, starts, made.sums, made.digests), draft.note
+    finally:
+        draft.discard()
+
+
+def _starts(form: LineForm, facts: Iterable[Facts | None]) -> IntArray:
+    """Where each line begins; one that is not read takes no place."""
+    widths = [form.width_of(told) if told is not None else 0 for told in facts]
+    return np.concatenate([[0], np.cumsum([width if width <= form.widest else 0 for width in widths])]).astype(np.int64)
+
+
+def _line_draft(task: _LineTask, shape: tuple[int, int], starts: IntArray) -> Draft:
+    size = shape[0] * shape[1]
+    if size > cache_limit() and not fits_in_memory(size):
+        raise _too_many(task, size)
+    draft = Draft(task.name, shape, task.blobs.describe(), starts)
+    if draft.note and not fits_in_memory(size):
+        raise _too_many(task, size)
+    return draft
+
+
+def _too_many(task: _LineTask, size: int) -> DataError:
+    message = f"{task.name}: {size / 1e9:.1f} GB of decoded lines fit neither the cache nor the memory"
+    return DataError("D186", message, "raise SEMILLA_CACHE_LIMIT, or give fewer or lower lines (--height)")
+
+
+def _copied_lines(form: LineForm, record: Record, was: IntArray, starts: IntArray, columns: Images) -> bool:
+    """Take the known lines over from the last look's pool; False if the store has it no more."""
+    before = _starts(form, record.findings.facts)
+    shape = (int(before[-1]), form.height)
+    old = open_pool(record.pool, shape, before) if record.pool and shape[0] else None
+    if old is None:
+        return False
+    for row, place in enumerate(was.tolist()):
+        if place >= 0:
+            columns[starts[row] : starts[row + 1]] = old.pixels[before[place] : before[place + 1]]
+    return True
+
+
+def _decode_lines(task: _LineTask, rows: IntArray, found: Findings, starts: IntArray, columns: Images) -> None:
+    """Decode some rows into ``found`` and their places among the columns."""
+    if not len(rows):
+        return
+    mean, widths = _mean_bytes(task.blobs, rows), np.diff(starts)
+    pixels = max(1, int(widths[rows].mean()) * task.form.height)
+    size = min(_GROUP, max(1, _GROUP_PIXELS // pixels), max(1, int(_GROUP_BYTES // (mean + 1))))
+    groups = np.array_split(rows, -(-len(rows) // size))
+    bar = Bar(f"reading {task.name}", len(rows), "pictures", task.progress, delay=_PATIENCE)
+    with bar, Workers(task.blobs, task.form, task.max_pixels, fitting_kind(len(rows), mean), cores()) as workers:
+        for group, decoded, part in workers.run(groups):
+            headers = [found.facts[row] for row in group.tolist()]
+            found.put(group, part)
+            first = 0
+            for place, row in enumerate(group.tolist()):
+                if place in part.problems:
+                    found.facts[row] = headers[place]  # its place stays as the header said, here and the next time
+                    columns[starts[row] : starts[row + 1]] = 0
+                    continue
+                columns[starts[row] : starts[row + 1]] = decoded[first : first + widths[row]]
+                first += int(widths[row])
+            bar.update(len(group))
+
+
 def _mean_bytes(blobs: Blobs, rows: IntArray) -> float:
     """About how large an encoded picture is."""
     sizes = [0]
@@ -284,7 +416,7 @@ def _matches(keys: npt.NDArray[np.uint8], old: npt.NDArray[np.uint8]) -> IntArra
     return np.array([places.get(key, -1) for key in keys.view("V16").ravel().tolist()], np.int64)
 
 
-def _pool_key(form: Form, found: Findings) -> str:
+def _pool_key(form: Form | LineForm, found: Findings) -> str:
     """The name of the pixels in the store: a hash of everything they follow from."""
     digest = hashlib.sha256(f"{_VERSION}{form} {len(found)}\n".encode())
     digest.update(found.contents.tobytes())

@@ -25,7 +25,8 @@ from semilla.data.manifest import Manifest
 from semilla.data.numpy_files import looks_pickled, pickle_refused, read_numpy
 from semilla.data.pictures import dataset_of
 from semilla.data.source import Source
-from semilla.errors import DataError, SafetyError
+from semilla.data.text import load_text, read_text
+from semilla.errors import DataError, SafetyError, UsageError
 
 BUILT_IN = ("digits", "cifar10")
 """Data sets that have a name; a folder of that name is given as ``./digits``."""
@@ -73,6 +74,8 @@ def load_manifest(data: Any) -> tuple[Manifest, Blobs] | None:
         DataError: as `load`.
     """
     source = data if isinstance(data, Source) else Source(data)
+    if source.kind == "text":
+        return None if isinstance(source.data, Dataset | Mapping | tuple) else read_text(_with_places(source))
     if encoded.is_dataset(source.data):
         columns = Columns(source.path_column, source.label_column, source.group_column)
         return encoded.read_dataset(source.data, columns)
@@ -96,6 +99,10 @@ def _load(source: Source, progress: TextIO | None) -> Dataset:
     data = source.data
     if isinstance(data, Dataset):
         return _kept_back(data, source)
+    if source.kind is not None:
+        if source.kind != "text":
+            raise UsageError("U146", f"kind = {source.kind!r} is not known", "give 'text', or leave it out")
+        return _kept_back(load_text(_with_places(source), progress), source)
     if isinstance(data, Mapping) and not encoded.is_dataset(data):
         return _arrays(data, "arrays", source)
     if isinstance(data, tuple) and len(data) == 2:
@@ -116,6 +123,15 @@ def _load(source: Source, progress: TextIO | None) -> Dataset:
     if pictures is None:
         raise _nothing(Path(data))
     return _kept_back(dataset_of(*pictures, source, progress), source)
+
+
+def _with_places(source: Source) -> Source:
+    """The source, once all paths it names are there; of lines of text no data set has a name."""
+    given = (source.data, source.unlabeled, source.test)
+    for place in given:
+        if isinstance(place, str | os.PathLike):
+            _existing(os.fspath(place))
+    return source
 
 
 def _kept_back(dataset: Dataset, source: Source) -> Dataset:

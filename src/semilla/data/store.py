@@ -185,18 +185,19 @@ def clear(older_than: float = 0.0) -> list[Entry]:
     return [entry for entry in entries() if entry.used <= before and _removed(entry.path)]
 
 
-def open_pool(key: str, shape: tuple[int, ...]) -> ArrayPool | None:
+def open_pool(key: str, shape: tuple[int, ...], starts: npt.NDArray[np.int64] | None = None) -> ArrayPool | None:
     """The pool of a key if it is in the store and whole, else None.
 
     Args:
         key: what `Draft.finish` got.
-        shape: (N, C, H, W) it must have.
+        shape: (N, C, H, W) it must have; (K, H) of lines.
+        starts: of lines, where each begins: `semilla.data.lines.Starts`.
     """
     folder = cache_folder() / PIXELS / key
     if not folder.is_dir():
         return None
     try:
-        pool = _load(folder, shape)
+        pool = _load(folder, shape, starts)
     except (OSError, ValueError, EOFError, KeyError, TypeError):
         pool = None
     if pool is None:
@@ -212,16 +213,19 @@ class Draft:
 
     Args:
         name: of the collection.
-        shape: (N, C, H, W), N at least 1.
+        shape: (N, C, H, W), N at least 1; (K, H) for the columns of lines, K at least 1.
         place: where it lies, to tell it from others of its name.
+        starts: where each line begins, see `open_pool`.
 
     Attributes:
         pixels: uint8 (N, C, H, W), zero at first, to be filled.
         note: why it is not in the store, or "".
     """
 
-    def __init__(self, name: str, shape: tuple[int, ...], place: str = "") -> None:
-        self.name, self.shape, self.place, self.note = name, shape, place, ""
+    def __init__(
+        self, name: str, shape: tuple[int, ...], place: str = "", starts: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        self.name, self.shape, self.place, self.note, self.starts = name, shape, place, "", starts
         self._folder: Path | None = None
         try:
             self._folder = self._prepare()
@@ -260,6 +264,8 @@ class Draft:
         _make_shared(parent)
         _remove_stale(parent, _HOUR)
         size = int(np.prod(self.shape, dtype=np.int64))
+        if size > cache_limit():
+            raise OSError(f"{size / 1e9:.1f} GB exceed the cache's limit (SEMILLA_CACHE_LIMIT)")
         _make_room(size)
         folder = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=parent))
         try:
@@ -284,13 +290,13 @@ class Draft:
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
             write_new(folder / name, buffer.getvalue())
-        about = {"name": self.name, "place": self.place, "pictures": self.shape[0]}
+        about = {"name": self.name, "place": self.place, "pictures": len(digests)}
         about["columns"] = _checksum(sums, digests)
         write_new(folder / "entry.json", json.dumps(about).encode())
         for _ in range(2):
             with suppress(OSError):  # not empty: another process was faster
                 os.rename(folder, folder.with_name(key))
-            pool = open_pool(key, self.shape)  # removes what is damaged, so that the second try succeeds
+            pool = open_pool(key, self.shape, self.starts)  # removes what is damaged, so that the second try succeeds
             if pool is not None:
                 return pool
         raise OSError(f"{folder.with_name(key)} cannot be replaced")
@@ -315,7 +321,7 @@ def fits_in_memory(size: int) -> bool:
     return size <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _load(folder: Path, shape: tuple[int, ...]) -> ArrayPool | None:
+def _load(folder: Path, shape: tuple[int, ...], starts: npt.NDArray[np.int64] | None) -> ArrayPool | None:
     """An entry, or None where it is not what it should be: the arrays' forms, the columns' checksum, and the digests of
     a few pictures: to look at all pixels at every start would cost what the store saves.
     """
@@ -323,20 +329,21 @@ def _load(folder: Path, shape: tuple[int, ...]) -> ArrayPool | None:
         np.load(folder / f"{name}.npy", mmap_mode="r" if name == "pixels" else None, allow_pickle=False)
         for name in _ARRAYS
     )
-    rows = shape[0]
+    rows, channels = shape[:2] if starts is None else (len(starts) - 1, 1)
     forms = [(array.dtype.str, array.shape) for array in (pixels, sums, digests)]
-    if forms != [("|u1", shape), ("<f8", (rows, shape[1], 2)), ("|u1", (rows, 16))]:
+    if forms != [("|u1", shape), ("<f8", (rows, channels, 2)), ("|u1", (rows, 16))]:
         return None
     if json.loads((folder / "entry.json").read_text("ascii"))["columns"] != _checksum(sums, digests):
         return None
     probes = np.unique(np.linspace(0, rows - 1, min(rows, _PROBES)).astype(np.int64))
-    told = pixel_digests(pixels[probes])
+    looked = pixels[probes] if starts is None else [pixels[starts[row] : starts[row + 1]] for row in probes]
+    told = pixel_digests(looked)
     if not np.array_equal(told, digests[probes]):
         return None
     return ArrayPool(pixels, sums, digests)
 
 
-def pixel_digests(pixels: Images) -> npt.NDArray[np.uint8]:
+def pixel_digests(pixels: Iterable[Images]) -> npt.NDArray[np.uint8]:
     """The digest of each picture, uint8 (N, 16)."""
     joined = b"".join(hashlib.blake2b(picture.tobytes(), digest_size=16).digest() for picture in pixels)
     return np.frombuffer(joined, np.uint8).reshape(-1, 16)

@@ -10,26 +10,30 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from semilla.config import Settings
 from semilla.contract import Batch, Method, View
 from semilla.data.dataset import Inputs, Split
-from semilla.data.order import Order
+from semilla.data.lines import Lines, is_lines, widths_of
+from semilla.data.order import Order, WidthOrder
 from semilla.data.rows import Rows
 from semilla.randomness import stream_word, uniform
 
 RESIDENT = 4 * 2**30
 """Bytes of a pool that is kept on the device as a whole; a larger one is gathered batch by batch."""
 
+_STEP = 16  # lines are padded to a multiple of so many columns
+
 
 class Views(Protocol):
-    """Makes named views of a batch: `semilla.augment.ImageViews` or `VectorViews`."""
+    """Makes named views of a batch: `semilla.augment.ImageViews`, `VectorViews` or, for lines of text, `LineViews`."""
 
     def draws(self, name: str) -> int:
         """Uniform draws the view needs for each example."""
 
-    def __call__(self, name: str, inputs: Tensor, draws: Tensor, /) -> View:
-        """One view of a batch."""
+    def __call__(self, name: str, inputs: Tensor, draws: Tensor, /, *width: Tensor) -> View:
+        """One view of a batch; views of lines are also passed their width, int64 (B,) valid columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,14 @@ class _Wanted:
     epoch: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     inputs: Tensor
+    widths: npt.NDArray[np.int64] | None
 
 
 class Batches:
     """The endless sequence of batches of a run.
+
+    Lines of text come in batches of similar width (`semilla.data.order.WidthOrder`), and all views of a step are padded
+    with 0 to one width, so that a network may see them together. Their views' draws are their own all the same.
 
     A batch is gathered by index and augmented as a whole on the device. A pool of up to `RESIDENT` bytes lies there
     from the beginning; of a larger one the next step's rows are read while this step is computed. Example s in its
@@ -56,19 +64,36 @@ class Batches:
         views: makes the views.
         settings: seed and batch sizes.
         device: where the examples are to lie.
+        targets: int64 (N, L) of the labeled examples, padded with −1, where a label is more than its class's number.
     """
 
-    def __init__(self, split: Split, method: Method, views: Views, settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self,
+        split: Split,
+        method: Method,
+        views: Views,
+        settings: Settings,
+        device: torch.device,
+        targets: Tensor | None = None,
+    ) -> None:
         assert settings.labeled_batch is not None
         assert settings.unlabeled_batch is not None
         self._seed, self._views = settings.seed, views
         self._labeled, self._unlabeled = _placed(split.labeled.inputs, device), _placed(split.unlabeled, device)
-        self._targets = torch.from_numpy(split.labeled.labels).to(device)
-        self._labeled_order = Order(self._seed, "labeled order", max(1, len(split.labeled)))
-        self._unlabeled_order = Order(self._seed, "unlabeled order", max(1, len(split.unlabeled)))
+        if targets is None:
+            targets = torch.from_numpy(split.labeled.labels)
+        self._targets = targets.to(device)
+        self._lengths = (targets >= 0).sum(1).cpu().numpy() if targets.dim() == 2 else None
+        self._widths = widths_of(split.labeled.inputs), widths_of(split.unlabeled)
         self._sizes = (
             settings.labeled_batch if method.labeled_views else 0,
             settings.unlabeled_batch if method.unlabeled_views else 0,
+        )
+        self._labeled_order, self._unlabeled_order = (
+            _order(self._seed, f"{part} order", len(rows), widths, size)
+            for part, rows, widths, size in zip(
+                ("labeled", "unlabeled"), (split.labeled, split.unlabeled), self._widths, self._sizes, strict=True
+            )
         )
         self._names = method.labeled_views, method.unlabeled_views
 
@@ -77,15 +102,29 @@ class Batches:
         x_views, u_views = self._names
         x_epoch, x_rows, u_epoch, u_rows = self._rows(step)
         x_index, u_index = (torch.from_numpy(rows).to(self._targets.device) for rows in (x_rows, u_rows))
-        x_inputs, u_inputs = self._labeled.gather(x_rows, x_index), self._unlabeled.gather(u_rows, u_index)
+        columns = self._columns(x_rows, u_rows)
+        x_inputs = self._labeled.gather(x_rows, x_index, columns)
+        u_inputs = self._unlabeled.gather(u_rows, u_index, columns)
         if isinstance(self._labeled, _Streamed) or isinstance(self._unlabeled, _Streamed):
             _, x_next, _, u_next = self._rows(step + 1)
             self._labeled.expect(x_next)
             self._unlabeled.expect(u_next)
-        x = [_Wanted(name, f"labeled view {k}", x_epoch, x_rows, x_inputs) for k, name in enumerate(x_views)]
-        u = [_Wanted(name, f"unlabeled view {k}", u_epoch, u_rows, u_inputs) for k, name in enumerate(u_views)]
+        widths = [None if own is None else own[rows] for own, rows in zip(self._widths, (x_rows, u_rows), strict=True)]
+        x = [_Wanted(name, f"labeled view {k}", x_epoch, x_rows, x_inputs, widths[0]) for k, name in enumerate(x_views)]
+        u = [
+            _Wanted(name, f"unlabeled view {k}", u_epoch, u_rows, u_inputs, widths[1]) for k, name in enumerate(u_views)
+        ]
         made = self._make([*x, *u])
-        return Batch(tuple(made[: len(x)]), self._targets[x_index], tuple(made[len(x) :]), x_index, u_index)
+        y = self._targets[x_index]
+        if self._lengths is not None:  # known here: the device need not be waited for
+            y = y[:, : max(1, int(self._lengths[x_rows].max(initial=0)))]
+        return Batch(tuple(made[: len(x)]), y, tuple(made[len(x) :]), x_index, u_index)
+
+    def _columns(self, x_rows: npt.NDArray[np.int64], u_rows: npt.NDArray[np.int64]) -> int:
+        """The width to which the lines of a step are padded: few different ones, as libraries tune for each; else 0."""
+        pairs = zip(self._widths, (x_rows, u_rows), strict=True)
+        widest = max((int(widths[rows].max(initial=0)) for widths, rows in pairs if widths is not None), default=0)
+        return -(-widest // _STEP) * _STEP
 
     def _rows(self, step: int) -> tuple[npt.NDArray[np.int64], ...]:
         """Epoch and row of each labeled, then of each unlabeled example of a step."""
@@ -106,7 +145,9 @@ class Batches:
             places = [place for place, want in enumerate(wanted) if want.name == name]
             inputs = torch.cat([wanted[place].inputs for place in places])
             draws = torch.cat([drawn[place][:, :count] for place in places])
-            parts = self._views(name, inputs, draws).split([sizes[place] for place in places])
+            own = [widths for place in places if (widths := wanted[place].widths) is not None]
+            width = [torch.from_numpy(np.concatenate(own)).to(inputs.device)] if own else []
+            parts = self._views(name, inputs, draws, *width).split([sizes[place] for place in places])
             made.update(zip(places, parts, strict=True))
         return [made[place] for place in range(len(wanted))]
 
@@ -117,7 +158,7 @@ class _Resident:
     def __init__(self, inputs: Inputs, device: torch.device) -> None:
         self._pool = torch.from_numpy(np.ascontiguousarray(inputs[:])).to(device)
 
-    def gather(self, rows: npt.NDArray[np.int64], index: Tensor) -> Tensor:
+    def gather(self, rows: npt.NDArray[np.int64], index: Tensor, columns: int) -> Tensor:
         return self._pool[index]
 
     def expect(self, rows: npt.NDArray[np.int64]) -> None:
@@ -132,15 +173,48 @@ class _Streamed:
         self._reader = ThreadPoolExecutor(1)
         self._coming: tuple[bytes, Future[npt.NDArray[Any]]] | None = None
 
-    def gather(self, rows: npt.NDArray[np.int64], index: Tensor) -> Tensor:
+    def gather(self, rows: npt.NDArray[np.int64], index: Tensor, columns: int) -> Tensor:
         expected, self._coming = self._coming, None
         found = expected[1].result() if expected and expected[0] == rows.tobytes() else self._inputs[rows]
-        return torch.from_numpy(np.ascontiguousarray(found)).to(self._device)
+        gathered = torch.from_numpy(np.ascontiguousarray(found)).to(self._device)
+        return pad(gathered, (0, columns - gathered.shape[-1])) if columns else gathered
 
     def expect(self, rows: npt.NDArray[np.int64]) -> None:
         self._coming = rows.tobytes(), self._reader.submit(self._inputs.__getitem__, rows)
 
 
-def _placed(inputs: Inputs, device: torch.device) -> _Resident | _Streamed:
-    large = isinstance(inputs, Rows) and inputs.nbytes > RESIDENT
-    return (_Streamed if large else _Resident)(inputs, device)
+class _ResidentLines:
+    """A pool of lines that lies on the device as it does in memory: side by side, without padding."""
+
+    def __init__(self, inputs: Rows, device: torch.device) -> None:
+        lines = inputs.pool
+        assert isinstance(lines, Lines)
+        widths = lines.widths[inputs.index]
+        parts = [lines.columns[lines.starts[row] : lines.starts[row + 1]] for row in inputs.index.tolist()]
+        empty = np.zeros((1, lines.columns.shape[1]), np.uint8)  # what padding shows
+        self._pool = torch.from_numpy(np.concatenate([*parts, empty])).to(device)
+        self._starts = torch.from_numpy(np.cumsum(widths) - widths).to(device)
+        self._widths = torch.from_numpy(widths).to(device)
+
+    def gather(self, rows: npt.NDArray[np.int64], index: Tensor, columns: int) -> Tensor:
+        place = torch.arange(columns, device=self._pool.device)
+        inside = place < self._widths[index][:, None]
+        found = torch.where(inside, self._starts[index][:, None] + place, len(self._pool) - 1)
+        return self._pool[found].transpose(1, 2)[:, None].contiguous()
+
+    def expect(self, rows: npt.NDArray[np.int64]) -> None:
+        """There is nothing to prepare."""
+
+
+def _order(seed: int, stream: str, size: int, widths: npt.NDArray[np.int64] | None, batch: int) -> Order | WidthOrder:
+    if widths is None or not size or not batch:
+        return Order(seed, stream, max(1, size))
+    return WidthOrder(seed, stream, widths, batch)
+
+
+def _placed(inputs: Inputs, device: torch.device) -> _Resident | _ResidentLines | _Streamed:
+    if isinstance(inputs, Rows) and inputs.nbytes > RESIDENT:
+        return _Streamed(inputs, device)
+    if is_lines(inputs):
+        return _ResidentLines(inputs, device)
+    return _Resident(inputs, device)

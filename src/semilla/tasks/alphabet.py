@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from semilla.errors import DataError, UsageError
-from semilla.text import clean
 
 _TONES = ("", "\u0300", "\u0301", "\u0303", "\u0309", "\u0323")
 _ACCENTED = "".join(
@@ -108,7 +107,7 @@ class Alphabet:
         plain = _NEAR.get(symbol, "")
         others = (plain, unicodedata.normalize("NFKC", symbol), symbol.lower(), symbol.upper(), _base(symbol))
         near = next((other for other in others if other and set(other) <= set(self.symbols)), "")
-        said = f"text {clean(text)!r} has {described(symbol)}, not one of the {len(self)} characters of the alphabet"
+        said = f"text {text!r} has {described(symbol)}, not one of the {len(self)} characters of the alphabet"
         fix = "build the alphabet from the labels, or let it grow by them"
         raise DataError("D140", said, f"{fix}, or write {' '.join(map(described, near))}" if near else fix)
 
@@ -176,8 +175,8 @@ def characters(
 
 
 def described(symbol: str) -> str:
-    """A character for a sentence: itself, its code point and its name."""
-    return f"{clean(symbol)!r} (U+{ord(symbol):04X} {unicodedata.name(symbol, 'no name')})"
+    """A character for a sentence: itself, escaped where it cannot be seen, its code point and its name."""
+    return f"{symbol!r} (U+{ord(symbol):04X} {unicodedata.name(symbol, 'no name')})"
 
 
 def _nfc(text: str) -> str:

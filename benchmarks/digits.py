@@ -25,9 +25,10 @@ from machine import provenance
 from semilla.config import recipe
 from semilla.evidence.comparison import Job, as_json, format_gain, run_jobs, summarise
 from semilla.evidence.intervals import Interval
-from semilla.methods import METHODS
+from semilla.methods import names_for
 
 RESULTS = Path(__file__).parent / "results"
+METHODS = names_for("classes")
 RECIPES = Path(__file__).parents[1] / "src" / "semilla" / "recipes" / "digits"
 LABELS, DRAWS, SEARCH_SEEDS = 40, 20, (1000, 1001, 1002)
 PACKAGES = ("torch", "numpy", "scikit-learn")

@@ -19,9 +19,10 @@ from machine import provenance
 from semilla.data.source import Source
 from semilla.evidence.comparison import Job, run_jobs
 from semilla.evidence.intervals import paired_gain
-from semilla.methods import METHODS
+from semilla.methods import names_for
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "small" / "mnist_2000_1000.npz"
+METHODS = names_for("classes")
 RESULTS = Path(__file__).parent / "results" / "precision.json"
 COMMON: dict[str, Any] = {"labels": 40, "steps": 300, "recipe": None, "device": "cpu", "evaluate_every": 300}
 

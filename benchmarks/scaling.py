@@ -39,8 +39,9 @@ import numpy as np
 
 import semilla
 from machine import provenance
-from semilla.methods import METHODS
+from semilla.methods import names_for
 
+METHODS = names_for("classes")
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 MOST, NOISE = 1.1, 0.1
 ENVIRONMENT = {

@@ -18,7 +18,7 @@ from semilla.data.source import Source
 from semilla.data.sources import load
 from semilla.errors import DataError, StateError, UsageError
 from semilla.evidence.comparison import Job, Outcome, Row, as_json, format_rows, run_jobs, summarise
-from semilla.methods import METHODS, find
+from semilla.methods import METHODS, find, names_for
 
 BASELINE = "supervised"
 
@@ -83,7 +83,7 @@ def compare(
     if "method" in changes:
         raise UsageError("U002", "compare takes methods, a list, and not method", f"methods=[{changes['method']!r}]")
     data, changes = Source.of(data, changes)
-    names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else list(METHODS)
+    names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else names_for("classes")
     folder = None if out is None else Path(out)
     if folder is not None:
         data.refuse_inside(folder)

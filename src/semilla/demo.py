@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from semilla.comparing import BASELINE, compare
 from semilla.evidence.comparison import format_rows, free_folder
-from semilla.methods import METHODS, find
+from semilla.methods import find, names_for
 
 SHORT: dict[str, Any] = {
     "steps": 150,
@@ -44,7 +44,7 @@ def run_demo(
         say: prints a line.
     """
     folder = free_folder(Path("semilla-demo")) if out is None else Path(out)
-    count = len({BASELINE, *(find(name).name for name in methods)}) if methods else len(METHODS)
+    count = len({BASELINE, *(find(name).name for name in methods)}) if methods else len(names_for("classes"))
     say(f"digits: {labels} labels, the rest of the pool unlabeled; {count} methods × {draws} label draws\n")
     title = f"digits, {labels} labels: test accuracy over {draws} label draws"
     done = compare("digits", methods, labels=labels, draws=draws, out=folder, progress=progress, title=title, **SHORT)

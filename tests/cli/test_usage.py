@@ -273,7 +273,8 @@ def test_one_method_is_shown_whole(call, tmp_path, name):
     }
     *_, command = done.out.splitlines()
     words = command.split()[1:]  # the example at its end can be run
-    assert invoke([*words, *short_train("digits", tmp_path / "run", method=name, steps=2)[2:]]).code == 0
+    if "classes" in entry.tasks:
+        assert invoke([*words, *short_train("digits", tmp_path / "run", method=name, steps=2)[2:]]).code == 0
 
 
 def test_the_group_forgets_nothing(call):

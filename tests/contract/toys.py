@@ -1,118 +1,24 @@
-"""Three throwaway tasks that ask of the contract all that real ones will: classes, CTC strings, a string decoder.
+"""Small networks and batches for every task: classes, CTC strings, a string decoder.
 
 They are as small as they can be and still have every trait that breaks an interface: variable lengths, blanks, empty
-readings, a decoder that must be fed what it is to say.
+readings, views that moved, a decoder that must be fed what it is to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from semilla.contract import Batch, Divergence, Guess, Info, Method, Net, Output, Run, View
+from semilla.contract import Batch, Info, Method, Net, Output, Run, View
 from semilla.networks import MLP
 from semilla.randomness import generator
-from semilla.tasks import Classes
+from semilla.tasks import CTC, Alphabet, Attention, Classes
 
-LETTERS = "abc"
-BLANK = END = 0  # CTC's blank, the decoder's end-of-string; letters follow
+LETTERS = Alphabet("abc")
+END = 0
 LONGEST = 4
-
-
-def _letters(row: Tensor) -> str:
-    return "".join(LETTERS[symbol - 1] for symbol in row.tolist() if symbol > 0)
-
-
-def _pad(rows: Sequence[Sequence[int]]) -> Tensor:
-    padded = torch.full((len(rows), max([1, *map(len, rows)])), -1)
-    for row, symbols in zip(padded, rows, strict=True):
-        row[: len(symbols)] = torch.tensor(symbols, dtype=torch.int64)
-    return padded
-
-
-def _valid(output: Output) -> Tensor:
-    """(B, T) 1.0 at positions that count."""
-    positions = torch.arange(output.logits.shape[1], device=output.logits.device)
-    lengths = output.lengths if output.lengths is not None else torch.full((len(output.logits),), len(positions))
-    return (positions < lengths.to(positions.device)[:, None]).float()
-
-
-def _exact(guess: list[str], truth: list[str]) -> dict[str, float]:
-    return {"exact": float(np.mean([a == b for a, b in zip(guess, truth, strict=True)]))}
-
-
-class _Strings:
-    def decode(self, target: Tensor) -> list[str]:
-        return [_letters(row) for row in target]
-
-    def soft_loss(self, output: Output, q: Tensor, divergence: Divergence) -> Tensor:
-        valid = _valid(output)
-        return (divergence(output.logits, q) * valid).sum(1) / valid.sum(1).clamp_min(1)
-
-    def metrics(self, guess: Tensor, truth: Tensor) -> dict[str, float]:
-        return _exact(self.decode(guess), self.decode(truth))
-
-
-@dataclass(frozen=True)
-class ToyCTC(_Strings):
-    name: str = "ctc"
-
-    def encode(self, labels: Sequence[str]) -> Tensor:
-        return _pad([[LETTERS.index(letter) + 1 for letter in label] for label in labels])
-
-    def prefix(self, target: Tensor) -> None:
-        return None
-
-    def loss(self, output: Output, target: Tensor) -> Tensor:
-        log_p = output.logits.float().log_softmax(-1).transpose(0, 1)
-        frames = _valid(output).sum(1).long()
-        lengths = (target > 0).sum(1)
-        nll = F.ctc_loss(log_p, target.clamp_min(1), frames, lengths, BLANK, reduction="none", zero_infinity=True)
-        return nll / lengths.clamp_min(1)
-
-    @torch.no_grad()
-    def guess(self, output: Output) -> Guess:
-        p, best = output.logits.float().softmax(-1).max(-1)
-        valid = _valid(output)
-        rows = []
-        for symbols, frames in zip(best, valid.sum(1).long().tolist(), strict=True):
-            collapsed = torch.unique_consecutive(symbols[:frames])
-            rows.append(collapsed[collapsed > BLANK].tolist())
-        confidence = ((p.log() * valid).sum(1) / valid.sum(1).clamp_min(1)).exp()
-        read = torch.tensor([len(row) > 0 for row in rows], device=p.device)
-        return Guess(_pad(rows).to(p.device), confidence * read)
-
-
-@dataclass(frozen=True)
-class ToyAttention(_Strings):
-    name: str = "attention"
-
-    def encode(self, labels: Sequence[str]) -> Tensor:
-        return _pad([[LETTERS.index(letter) + 1 for letter in label] + [END] for label in labels])
-
-    def prefix(self, target: Tensor) -> Tensor:
-        start = torch.zeros_like(target[:, :1])
-        shifted = torch.cat([start, target[:, :-1]], 1)
-        return torch.where(target < 0, -1, shifted)  # −1 marks positions after the end
-
-    def loss(self, output: Output, target: Tensor) -> Tensor:
-        logits = output.logits.float().flatten(0, 1)
-        nll = F.cross_entropy(logits, target.flatten(), reduction="none", ignore_index=-1).view_as(target)
-        return nll.sum(1) / (target >= 0).sum(1).clamp_min(1)
-
-    @torch.no_grad()
-    def guess(self, output: Output) -> Guess:
-        p, best = output.logits.float().softmax(-1).max(-1)
-        ended = (best == END).cumsum(1)
-        kept = (ended == 0) | ((ended == 1) & (best == END))  # up to and with the first end
-        confidence = ((p.log() * kept).sum(1) / kept.sum(1)).exp()
-        empty = best[:, 0] == END
-        return Guess(torch.where(kept, best, -1), confidence * ~empty)
 
 
 class FramesNet(nn.Module):
@@ -129,7 +35,7 @@ class FramesNet(nn.Module):
 
 
 class DecoderNet(nn.Module):
-    """A GRU over symbols, started from the picture: teacher-forced with a prefix, greedy without."""
+    """A GRU over symbols, started from the picture: fed with a prefix, else with what it said without gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,25 +45,36 @@ class DecoderNet(nn.Module):
         self.classifier = nn.Linear(8, len(LETTERS) + 1)
 
     def forward(self, inputs: Tensor, prefix: Tensor | None = None, width: Tensor | None = None) -> Output:
+        if prefix is None:
+            with torch.no_grad():
+                prefix = self.read(inputs)
         state = torch.tanh(self.encoder(inputs.mean(-1).flatten(1)))
-        symbol = torch.full((len(inputs),), END, device=inputs.device)
-        features, logits = [], []
-        for position in range(LONGEST + 1 if prefix is None else prefix.shape[1]):
-            if prefix is not None:
-                symbol = prefix[:, position].clamp_min(0)
-            state = self.cell(self.embedding(symbol).to(inputs.dtype), state)
+        features = []
+        for symbol in prefix.T:
+            state = self.cell(self.embedding(symbol).to(state.dtype), state)
             features.append(state)
-            logits.append(self.classifier(state))
-            symbol = logits[-1].argmax(-1)
-        lengths = None if prefix is None else (prefix >= 0).sum(1)
-        return Output(torch.stack(logits, 1), torch.stack(features, 1), lengths)
+        logits = [self.classifier(state) for state in features]
+        return Output(torch.stack(logits, 1), torch.stack(features, 1), (prefix > END).sum(1) + 1)
+
+    def read(self, inputs: Tensor) -> Tensor:
+        """The prefix that this network says by itself."""
+        state = torch.tanh(self.encoder(inputs.mean(-1).flatten(1)))
+        symbols = [torch.full((len(inputs),), END, device=inputs.device)]
+        ended = torch.zeros_like(symbols[0], dtype=torch.bool)
+        for _ in range(LONGEST):
+            state = self.cell(self.embedding(symbols[-1]).to(state.dtype), state)
+            best = self.classifier(state).argmax(-1)
+            ended |= best == END
+            symbols.append(best.masked_fill(ended, END))
+        prefix = torch.stack(symbols, 1)
+        return prefix[:, : int((prefix > END).sum(1).max()) + 1]
 
 
 @dataclass(frozen=True)
 class Toy:
     """A task with everything a method needs to take a step on it."""
 
-    task: Classes | ToyCTC | ToyAttention
+    task: Classes | CTC | Attention
 
     @property
     def info(self) -> Info:
@@ -178,7 +95,13 @@ class Toy:
             clean = torch.randn((size, *((6,) if self.task.name == "classes" else (1, 2, 9))), generator=draw)
             width = None if self.task.name == "classes" else torch.randint(6, 10, (size,), generator=draw)
             noisy = (clean + 0.3 * torch.randn(clean.shape, generator=draw) for _ in names)
-            return tuple(View(inputs, width=width) for inputs in noisy)
+            if self.task.name != "ctc":
+                return tuple(View(inputs, width=width) for inputs in noisy)
+            moved = torch.eye(2, 3).repeat(size, 1, 1)
+            moved[:, 0, 2] = torch.rand(size, generator=draw) * 2 - 1  # columns, each view its own
+            return tuple(
+                View(inputs, moved * scale, width) for inputs, scale in zip(noisy, (1, 0.97, 1.02), strict=False)
+            )
 
         if self.task.name == "classes":
             labels: list[str] = [self.task.names[index % 3] for index in range(labeled)]  # type: ignore[union-attr]
@@ -196,4 +119,4 @@ class Toy:
         return Run(self.task, ema, step, steps, generator(0, "method", step))
 
 
-TOYS = {toy.task.name: toy for toy in (Toy(Classes(("hen", "owl", "jay"))), Toy(ToyCTC()), Toy(ToyAttention()))}
+TOYS = {toy.task.name: toy for toy in (Toy(Classes(("hen", "owl", "jay"))), Toy(CTC(LETTERS)), Toy(Attention(LETTERS)))}

@@ -47,7 +47,7 @@ class Problem:
 
     @property
     def info(self) -> Info:
-        return Info(self.classes, self.x.shape[1], self.u.shape[1])
+        return Info(self.classes, self.x.shape[1], self.u.shape[1], (1 / self.classes,) * self.classes)
 
     def batch(self, method: Method) -> Batch:
         x, u = len(method.labeled_views), len(method.unlabeled_views)

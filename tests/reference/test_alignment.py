@@ -50,9 +50,11 @@ def test_in_the_long_run_the_mean_of_the_guesses_is_the_prior() -> None:
     torch.testing.assert_close(aligned.softmax(-1)[0], torch.tensor(PRIOR), atol=1e-5, rtol=0)
 
 
-def test_strings_are_refused() -> None:
+@pytest.mark.parametrize("method", ALIGNED)
+@pytest.mark.parametrize("option", ["align", "relative"])
+def test_strings_are_refused(method: type, option: str) -> None:
     with pytest.raises(UsageError) as caught:
-        FixMatch(Info(4, 8, 40), align=True)
+        method(Info(4, 8, 40), **{option: True})
     assert caught.value.code == "U074"
 
 

@@ -13,7 +13,7 @@ from semilla.data.dataset import split
 from semilla.data.labels import choose_labels
 from semilla.data.sources import load
 from semilla.fitting import Fit, fit
-from semilla.methods import METHODS, find
+from semilla.methods import find, names_for
 from semilla.training import checkpoint, devices, plan
 from semilla.training.batches import Batches
 from semilla.training.evaluate import Evaluation
@@ -21,7 +21,7 @@ from semilla.training.loop import train_loop
 from semilla.training.progress import Progress
 from semilla.training.recorder import Recorder
 
-NAMES = list(METHODS)
+NAMES = names_for("classes")
 CPU = torch.device("cpu")
 SMALL = {
     "steps": 12,

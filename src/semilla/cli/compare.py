@@ -9,12 +9,12 @@ import click
 
 from semilla.cli.console import assignments_of, json_option, print_json, printer, progress_stream, set_option
 from semilla.cli.data_options import data_options, given
-from semilla.methods import METHODS
+from semilla.methods import names_for
 
 
 @click.command("compare")
 @click.argument("data")
-@click.option("--method", "methods", multiple=True, help=f"Repeatable; all if none: {', '.join(METHODS)}.")
+@click.option("--method", "methods", multiple=True, help=f"Repeatable; all if none: {', '.join(names_for('classes'))}.")
 @click.option("--labels", type=click.IntRange(min=1), help="Labeled examples in all, drawn anew for each draw.")
 @click.option("--draws", type=click.IntRange(min=1), default=5, show_default=True, help="Label draws for each method.")
 @click.option("--steps", type=int, help="Optimizer steps of each fit.")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import click
 
 from semilla.cli.console import json_option, print_json, printer, progress_stream
-from semilla.methods import METHODS
+from semilla.methods import names_for
 
 
 @click.command("demo")
 @click.option("--draws", type=click.IntRange(min=1), default=3, show_default=True, help="Label draws for each method.")
 @click.option(
-    "--method", "methods", multiple=True, help=f"Only this one beside supervised; repeatable: {', '.join(METHODS)}."
+    "--method",
+    "methods",
+    multiple=True,
+    help=f"Only this one beside supervised; repeatable: {', '.join(names_for('classes'))}.",
 )
 @click.option("--labels", type=click.IntRange(min=1), default=40, show_default=True, help="Labeled examples in all.")
 @click.option("--out", type=click.Path(), help="Folder for runs and figure.  [default: semilla-demo]")

@@ -31,10 +31,10 @@ def command(name: str | None, as_json: bool) -> None:
             )
             return
         for entry in METHODS.values():
-            click.echo(f"{entry.name:<14}{entry.title}")
+            click.echo(f"{entry.name:<22}{entry.title}")
         click.echo("\nwithout labels, as a start (semilla pretrain):")
         for entry in PRETRAINING.values():
-            click.echo(f"{entry.name:<14}{entry.title}")
+            click.echo(f"{entry.name:<22}{entry.title}")
         click.echo("\nsemilla methods NAME shows one: paper, equations, hyperparameters.")
     elif as_json:
         print_json({"method": _plain(find(name))})
@@ -55,6 +55,8 @@ def _show(entry: Entry) -> None:
     for name, parameter in entry.hyperparameters.items():
         click.echo(f"{name:<18}{_word(parameter.ours):<16}{parameter.paper:<32}{parameter.meaning}")
     words = "pretrain digits" if entry.name in PRETRAINING else "train digits --labels 40"
+    if "classes" not in entry.tasks:
+        words = f"train LINES --task {entry.tasks[0]}"
     click.echo(f"\nsemilla {words} --method {entry.name} --set {_example(entry)}")
 
 

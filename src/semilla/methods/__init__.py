@@ -1,5 +1,5 @@
 """One paper per file, and the catalogue. Importing this package does not import PyTorch."""
 
-from semilla.methods.catalogue import METHODS, PRETRAINING, Entry, find
+from semilla.methods.catalogue import METHODS, PRETRAINING, Entry, find, names_for
 
-__all__ = ["METHODS", "PRETRAINING", "Entry", "find"]
+__all__ = ["METHODS", "PRETRAINING", "Entry", "find", "names_for"]

@@ -219,6 +219,29 @@ METHODS: dict[str, Entry] = {
             "relative": _RELATIVE,
         },
     ),
+    "character_consistency": Entry(
+        name="character_consistency",
+        title="the student reads the strong view along with the teacher's string, symbol by symbol",
+        class_name="CharacterConsistency",
+        paper="Zheng et al., Pushing the performance limit of scene text recognizer without human annotation, CVPR "
+        "2022, arXiv 2204.07714; Qu et al., Boosting semi-supervised scene text recognition via viewing and "
+        "summarizing, arXiv 2411.15585",
+        equations=(
+            "s = the teacher's string of u_w;  q_t = sharpen(p_θ′(· | u_w, s_<t), T)",
+            "L = CE(x_w) + λ · mean over u of 1[conf(s) > τ] · mean over t of KL(q_t ‖ p_θ(· | u_s, s_<t))",
+        ),
+        views="labeled: weak; unlabeled: weak (teacher), strong (student)",
+        memory="the averaged network (kept by the training loop for every method)",
+        tasks=("attention",),
+        hyperparameters={
+            "threshold": Parameter("τ above which a string is used", 0.5, "0.5, of the product", _POSITIVE),
+            "temperature": Parameter("T of the sharpening", 0.4, "0.4", (1e-3, math.inf)),
+            "weight": Parameter("λ of the consistency loss", 1.0, "1", _POSITIVE),
+            "views": _STUDENT_VIEWS,
+            "labeled_view": _LABELED_VIEW,
+            "decay": Parameter("the teacher's α; none: as ema_decay", None, "0.999", _SHARE, optional=True),
+        },
+    ),
 }
 
 
@@ -282,6 +305,11 @@ PRETRAINING: dict[str, Entry] = {
 
 PLUGGED: dict[str, Entry] = {}
 """Methods that `plug_in` found."""
+
+
+def names_for(task: str) -> list[str]:
+    """The methods of the catalogue that are defined for a kind of task, such as ``classes``."""
+    return [name for name, entry in METHODS.items() if task in entry.tasks]
 
 
 def find(method: str | type[Method]) -> Entry:

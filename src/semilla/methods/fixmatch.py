@@ -12,7 +12,8 @@ Defaults and deviations:
 * ``joint=False``: separate passes, no gradient on the weak view, which saves its backward pass. The references run
   one pass over everything, which normalises by the statistics of all views together: ``joint=True``.
 * ``align`` and ``relative`` are off, as in the paper; with few steps they keep the guesses spread over the classes
-  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732).
+  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732). Both need
+  classes: on strings they are refused.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import final
 import torch
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Output, Run
-from semilla.parts.alignment import Alignment
+from semilla.parts.alignment import alignment_of
 from semilla.parts.forward import together
 from semilla.parts.monitors import usage
 from semilla.parts.targets import probs
@@ -60,13 +61,13 @@ class FixMatch(Method):
         self.threshold, self.weight = threshold, weight
         self.labeled_views, self.unlabeled_views = (labeled_view,), tuple(views)
         self.joint, self.relative = joint, relative
-        self.alignment = Alignment(info) if align else None
+        self.alignment = alignment_of(info, align, relative)
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Supervised loss, then the strong view's loss against the confident guesses."""
         task = run.task
         if self.joint:
-            labeled, weak, strong = together(net, batch.x[0], *batch.u)
+            labeled, weak, strong = together(net, batch.x[0], *batch.u, prefix=task.prefix(batch.y))
             target, confidence = task.guess(self._aligned(weak))
         else:
             labeled = net(batch.x[0], task.prefix(batch.y))

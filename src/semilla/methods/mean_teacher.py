@@ -16,6 +16,8 @@ Defaults and deviations:
   way: they are averages of the student's (see `semilla.training.ema`).
 * ``update_bn``: as in `semilla.methods.pi_model`. With ``decay=0`` the teacher is the student and the method is the
   Π-model. ``consistency_on="all"``: the student's labeled pass serves both losses, the teacher sees a second view.
+* On strings the target is expressed at the positions of the student's view (`Task.align`); a decoder is fed the
+  teacher's string, so that both speak of the same symbol.
 """
 
 from __future__ import annotations
@@ -78,12 +80,14 @@ class MeanTeacher(Method):
             teacher = run.ema(batch.u[0])
         with bn(net):
             student = net(batch.u[1], task.prefix(task.guess(teacher).target))
-        difference = task.soft_loss(student, probs(teacher.logits), squared_error)
+        target = task.align(teacher, batch.u[0], batch.u[1])
+        difference = task.soft_loss(student, probs(target.logits), squared_error)
 
         if len(batch.x) == 2:  # the labeled examples follow the teacher too
             with torch.no_grad(), training_mode(run.ema, self.teacher_bn == "batch"), frozen_bn(run.ema):
                 again = run.ema(batch.x[1], prefix)
-            difference = torch.cat([difference, task.soft_loss(labeled, probs(again.logits), squared_error)])
+            target = task.align(again, batch.x[1], batch.x[0])
+            difference = torch.cat([difference, task.soft_loss(labeled, probs(target.logits), squared_error)])
 
         weight = self.weight * ramp(run.progress, self.ramp, self.ramp_shape)
         losses = {"supervised": task.loss(labeled, batch.y).mean(), "consistency": weight * difference.mean()}

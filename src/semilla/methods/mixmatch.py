@@ -18,7 +18,10 @@ Defaults and deviations:
 * ``one_weight=True`` draws one λ for the batch, as YU1ut, TorchSSL and USB do; the authors' graph draws one for each
   example.
 * ``interleave=False`` runs the mixed examples as one batch with common statistics.
-* Strings are refused: a mixture of two transcriptions is not a transcription.
+* Strings are refused. Half of it is defined there: pictures of lines can be mixed, the loss of a mixture is
+  λ·CTC(y₁) + (1 − λ)·CTC(y₂), and frames have soft targets. But where two lines lie over one another a frame holds two
+  symbols and a path can say one; views that moved have no common frames to average; a decoder is fed one history, not
+  two. It was not tried here.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ Defaults and deviations:
 * ``both_branches=False``: only the second pass gets a gradient, as in every later reference. The author's code
   differentiates both; with exchangeable views that is twice the gradient, so its λ are half as large in effect.
 * ``consistency_on="unlabeled"``, as in the later references; the author's term covers ``"all"`` examples.
+* On strings the target is expressed at the positions of the other view (`Task.align`), and strings without a symbol in
+  it teach nothing.
 * BatchNorm keeps running statistics of the labeled pass only (``frozen_bn``), as in the MixMatch repository, TorchSSL
   and USB; the author updates them in every pass (``update_bn=True``).
 """
@@ -73,12 +75,14 @@ class PiModel(Method):
             first = net(batch.u[0])
         with bn(net):
             second = net(batch.u[1], task.prefix(task.guess(first).target))
-        difference = task.soft_loss(second, probs(first.logits), squared_error)
+        target = task.align(first, batch.u[0], batch.u[1])
+        difference = task.soft_loss(second, probs(target.logits), squared_error)
 
         if len(batch.x) == 2:  # the labeled examples agree with themselves too
             with bn(net):
                 again = net(batch.x[1], prefix)
-            q = probs(labeled.logits) if self.both_branches else probs(labeled.logits).detach()
+            p = probs(task.align(labeled, batch.x[0], batch.x[1]).logits)
+            q = p if self.both_branches else p.detach()
             difference = torch.cat([difference, task.soft_loss(again, q, squared_error)])
 
         weight = self.weight * ramp(run.progress, self.ramp, self.ramp_shape)

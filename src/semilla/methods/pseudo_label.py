@@ -13,7 +13,8 @@ Defaults and deviations:
 * Target and gradient come from one pass over one weak view, with BatchNorm's running statistics from the labeled pass
   only (``frozen_bn``), as in the MixMatch repository, TorchSSL and USB.
 * ``align`` and ``relative`` are off, as in the paper; with few steps they keep the guesses spread over the classes
-  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732).
+  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732). Both need
+  classes: on strings they are refused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import final
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
 from semilla.errors import UsageError
-from semilla.parts.alignment import Alignment
+from semilla.parts.alignment import alignment_of
 from semilla.parts.forward import frozen_bn
 from semilla.parts.monitors import usage
 from semilla.parts.ramps import Ramp, ramp
@@ -68,7 +69,7 @@ class PseudoLabel(Method):
         self.threshold, self.weight = threshold, weight
         self.ramp_start, self.ramp, self.ramp_shape = ramp_start, ramp, ramp_shape
         self.update_bn, self.relative = update_bn, relative
-        self.alignment = Alignment(info) if align else None
+        self.alignment = alignment_of(info, align, relative)
         self.labeled_views = self.unlabeled_views = (view,)
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:

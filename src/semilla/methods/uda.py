@@ -19,7 +19,8 @@ Defaults and deviations:
 * ``joint=False``: separate passes, no gradient on the weak view, which saves its backward pass. The references run
   one pass over everything, which normalises by the statistics of all views together: ``joint=True``.
 * ``align`` and ``relative`` are off, as in the paper; with few steps they keep the guesses spread over the classes
-  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732).
+  (ReMixMatch, arXiv 1911.09785) and in use while the network is still unsure (AdaMatch, arXiv 2106.04732). Both need
+  classes: on strings they are refused.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import final
 import torch
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
-from semilla.parts.alignment import Alignment
+from semilla.parts.alignment import alignment_of
 from semilla.parts.forward import together
 from semilla.parts.losses import entropy, kl_divergence
 from semilla.parts.monitors import usage
@@ -75,13 +76,13 @@ class UDA(Method):
         self.threshold, self.temperature, self.weight, self.entropy = threshold, temperature, weight, entropy
         self.labeled_views, self.unlabeled_views = (labeled_view,), tuple(views)
         self.joint, self.relative = joint, relative
-        self.alignment = Alignment(info) if align else None
+        self.alignment = alignment_of(info, align, relative)
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Annealed supervised loss, then the masked divergence of the strong view."""
         task = run.task
         if self.joint:
-            labeled, weak, strong = together(net, batch.x[0], *batch.u)
+            labeled, weak, strong = together(net, batch.x[0], *batch.u, prefix=task.prefix(batch.y))
         else:
             labeled = net(batch.x[0], task.prefix(batch.y))
             with torch.no_grad():
@@ -90,7 +91,7 @@ class UDA(Method):
 
         if self.alignment is not None:
             weak = weak._replace(logits=self.alignment(weak.logits))
-        p = probs(weak.logits).detach()
+        p = probs(task.align(weak, batch.u[0], batch.u[1]).logits).detach()
         share = task.guess(labeled).confidence.mean() if self.relative else 1.0
         mask = above(task.guess(weak).confidence, share * self.threshold)
         divergence = task.soft_loss(strong, sharpen(p, self.temperature), kl_divergence)

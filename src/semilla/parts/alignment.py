@@ -43,3 +43,15 @@ class Alignment(nn.Module):
         log_p = logits.float().log_softmax(-1)
         self.mean.lerp_(log_p.exp().mean(0), 1 - self.decay)
         return log_p + self.log_prior - self.mean.clamp_min(SMALLEST).log()
+
+
+def alignment_of(info: Info, align: bool, relative: bool) -> Alignment | None:
+    """The alignment of a method with these two options, or None.
+
+    Raises:
+        UsageError: U074, either was asked for strings. Confidence in labeled strings gives no threshold: a decoder is
+            fed the very label there.
+    """
+    if relative and not info.prior:
+        raise UsageError("U074", "a threshold relative to labeled confidence needs classes", "leave relative out")
+    return Alignment(info) if align else None

@@ -15,20 +15,36 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from semilla.contract import Net, Output, View
+from semilla.errors import UsageError
 
 
-def together(net: Net, *views: View) -> list[Output]:
+def together(net: Net, *views: View, prefix: Tensor | None = None) -> list[Output]:
     """One forward over all views at once, cut apart again.
 
-    Needs a network without prefix, and views of one shape. The features and logits of each view keep their gradient.
+    Views of lines, padded to different widths, are padded to the largest, so that all have as many frames. The features
+    and logits of each view keep their gradient.
+
+    Args:
+        net: the network.
+        views: of one shape, but for the width of padded lines.
+        prefix: what the task feeds a decoder.
+
+    Raises:
+        UsageError: U123, there is a prefix: a decoder must have read one view before it can be fed for another.
     """
-    width = None
+    if prefix is not None:
+        fix = "leave joint out, or take a task without decoder, such as ctc"
+        raise UsageError("U123", "a decoder cannot read all views in one pass (joint)", fix)
+    width, inputs = None, [view.inputs for view in views]
     if views[0].width is not None:
         width = torch.cat([view.width for view in views if view.width is not None])
-    output = net(View(torch.cat([view.inputs for view in views]), width=width))
+        widest = max(each.shape[-1] for each in inputs)
+        inputs = [pad(each, (0, widest - each.shape[-1])) for each in inputs]
+    output = net(View(torch.cat(inputs), width=width))
     sizes = [len(view) for view in views]
     lengths = output.lengths.split(sizes) if output.lengths is not None else [None] * len(views)
     return [

@@ -43,7 +43,7 @@ ROOMS = (
     ("training",),
     ("methods",),
     ("parts", "tasks"),
-    ("networks", "augment"),
+    ("networks", "augment", "generating"),
     ("data",),
     ("config", "files"),
     ("contract", "randomness"),

@@ -27,6 +27,7 @@ from semilla.text import clean
 COMMANDS = {
     "demo": "See on real data what each method does with 40 labels.",
     "check": "Look at your data without training: bad files, copies, labels.",
+    "generate": "Labeled pictures of text, drawn with fonts.",
     "train": "Train on your labels and your unlabeled data, with a verdict.",
     "pretrain": "Learn from all examples without labels, for train --init.",
     "compare": "Several methods on the same label draws.",

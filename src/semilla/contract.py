@@ -116,13 +116,18 @@ class Net(nn.Module):
         self.heads = nn.ModuleDict(heads or {})
 
     def forward(self, view: View, prefix: Tensor | None = None) -> Output:
-        """Predict for every example of a view."""
+        """Predict for every example of a view.
+
+        A decoder that was fed has as many valid positions as the fed string has symbols, and one for its end: they are
+        counted here, since the padding of a prefix (0, see `Task.prefix`) is the same for every decoder.
+        """
         extras = {"prefix": prefix, "width": view.width}
         output = self.model(view.inputs, **{name: value for name, value in extras.items() if value is not None})
         if not isinstance(output, tuple) or len(output) < 2:
             kind = type(self.model).__name__
             raise TypeError(f"{kind}.forward must return (logits, features), not {type(output).__name__}")
-        return Output(*output)
+        said = Output(*output)
+        return said if prefix is None else said._replace(lengths=(prefix > 0).sum(1) + 1)
 
 
 class Guess(NamedTuple):
@@ -151,7 +156,10 @@ class Task(Protocol):
         """The labels behind targets: the inverse of `encode`."""
 
     def prefix(self, target: Tensor) -> Tensor | None:
-        """What a teacher-forced decoder reads before it predicts ``target``; None for every other network."""
+        """What a teacher-forced decoder reads before it predicts ``target``; None for every other network.
+
+        (B, L + 1): 0, the symbols, all above 0, and 0 again after them.
+        """
 
     def loss(self, output: Output, target: Tensor) -> Tensor:
         """(B,) negative log-likelihood of the targets, in float32, per symbol for strings."""

@@ -45,6 +45,7 @@ class DecoderNet(nn.Module):
         self.classifier = nn.Linear(8, len(LETTERS) + 1)
 
     def forward(self, inputs: Tensor, prefix: Tensor | None = None, width: Tensor | None = None) -> Output:
+        fed = prefix is not None
         if prefix is None:
             with torch.no_grad():
                 prefix = self.read(inputs)
@@ -54,7 +55,7 @@ class DecoderNet(nn.Module):
             state = self.cell(self.embedding(symbol).to(state.dtype), state)
             features.append(state)
         logits = [self.classifier(state) for state in features]
-        return Output(torch.stack(logits, 1), torch.stack(features, 1), (prefix > END).sum(1) + 1)
+        return Output(torch.stack(logits, 1), torch.stack(features, 1), None if fed else (prefix > END).sum(1) + 1)
 
     def read(self, inputs: Tensor) -> Tensor:
         """The prefix that this network says by itself."""

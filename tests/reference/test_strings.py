@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from semilla import randomness
 from semilla.contract import Batch, Info, Logs, Method, Net, Output, Run, View
+from semilla.errors import UsageError
 from semilla.methods.character_consistency import CharacterConsistency
 from semilla.methods.fixmatch import FixMatch
 from semilla.methods.mean_teacher import MeanTeacher
@@ -23,6 +24,7 @@ from semilla.methods.pi_model import PiModel
 from semilla.methods.pseudo_label import PseudoLabel
 from semilla.methods.supervised import Supervised
 from semilla.methods.uda import UDA
+from semilla.parts.forward import together
 from semilla.tasks import CTC, Alphabet, Attention
 
 from . import equations as eq
@@ -214,6 +216,20 @@ def test_ctc_fixmatch_and_pseudo_label(lines: Lines, kind: type[Method], thresho
     assert logs["used"].item() == np.float32(np.mean([sure > threshold for _, sure in read]))
 
 
+def test_one_pass_over_lines_padded_to_different_widths() -> None:
+    """Each view reads in the common pass what it reads by itself."""
+    net, draws = LINES[0].net(LINES[0].theta), np.random.default_rng(0)
+    views = [
+        View(torch.from_numpy(draws.normal(size=(2, 1, FEATURES, columns))), width=torch.tensor([columns, 2]))
+        for columns in (3, 5, 4)
+    ]
+    for view, found in zip(views, together(net, *views), strict=True):
+        own, columns = net(view), view.inputs.shape[-1]
+        torch.testing.assert_close(found.logits[:, :columns], own.logits)
+        assert torch.equal(found.lengths, own.lengths)
+        assert found.logits.shape[1] == FRAMES
+
+
 # --- a decoder --------------------------------------------------------------------------------------------------------
 
 
@@ -232,14 +248,15 @@ class LinearDecoder(nn.Module):
         return Output(features @ self.theta.T, features, (prefix > 0).sum(1) + 1)
 
     def forward(self, inputs: Tensor, prefix: Tensor | None = None) -> Output:
-        if prefix is None:
-            with torch.no_grad():
-                prefix = torch.zeros(len(inputs), 1, dtype=torch.int64)
-                for _ in range(LONGEST):
-                    symbol = self.say(inputs, prefix).logits[:, -1].argmax(-1)
-                    ended = (prefix[:, 1:] == 0).any(1)
-                    prefix = torch.cat([prefix, symbol.masked_fill(ended, 0)[:, None]], 1)
-            prefix = prefix[:, : int((prefix > 0).sum(1).max()) + 1]
+        if prefix is not None:
+            return self.say(inputs, prefix)._replace(lengths=None)  # the contract counts what was fed
+        with torch.no_grad():
+            prefix = torch.zeros(len(inputs), 1, dtype=torch.int64)
+            for _ in range(LONGEST):
+                symbol = self.say(inputs, prefix).logits[:, -1].argmax(-1)
+                ended = (prefix[:, 1:] == 0).any(1)
+                prefix = torch.cat([prefix, symbol.masked_fill(ended, 0)[:, None]], 1)
+        prefix = prefix[:, : int((prefix > 0).sum(1).max()) + 1]
         return self.say(inputs, prefix)
 
 
@@ -366,8 +383,6 @@ def test_attention_fixmatch_and_pseudo_label(decoder: Decoder, kind: type[Method
 
 @pytest.mark.parametrize("kind", [UDA, FixMatch])
 def test_one_pass_is_refused_to_a_decoder(kind: type[Method]) -> None:
-    from semilla.errors import UsageError
-
     with pytest.raises(UsageError) as caught:
         assert_same(kind(Info(SYMBOLS, 4, 6), joint=True), DECODERS[0], lambda theta: {})
     assert caught.value.code == "U123"

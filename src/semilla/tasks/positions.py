@@ -26,4 +26,4 @@ def packed(symbols: Tensor, keep: Tensor) -> Tensor:
     place = (keep.cumsum(1) - 1).masked_fill(~keep, symbols.shape[1])  # what is not kept goes to a column of its own
     rows = torch.full((len(symbols), symbols.shape[1] + 1), -1, dtype=torch.int64, device=symbols.device)
     longest = int(keep.sum(1).max()) if keep.numel() else 0
-    return rows.scatter(1, place, symbols)[:, : max(1, longest)].masked_fill(~valid(keep.sum(1), max(1, longest)), -1)
+    return rows.scatter(1, place, symbols)[:, : max(1, longest)]

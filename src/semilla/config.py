@@ -72,6 +72,8 @@ class Settings:
         width: the width of a network of semilla's own; the others have theirs.
         weights: a safetensors file to start from, or ``hub`` to download those of a timm model.
         layer_decay: factor on the learning rate from each layer to the one below it; None trains all at one rate.
+        alphabet: what a recogniser of text can write at least, a preset's name; what the labels and the weights to
+            start from hold is added. None for those alone.
         size: pixels of each side that pictures are brought to.
         resize: how: ``squash`` both sides, ``pad`` the shorter one, or ``crop`` the longer one.
         steps: optimizer steps.
@@ -104,6 +106,7 @@ class Settings:
     width: int | None = None
     weights: str | None = None
     layer_decay: float | None = None
+    alphabet: Literal["vietnamese", "english36", "ascii"] | None = None
     size: int | None = None
     resize: Literal["squash", "pad", "crop"] = "squash"
     steps: int | None = None
@@ -129,7 +132,10 @@ class Settings:
     strict: bool = False
 
 
-OWN_NETWORKS = ("mlp", "small_cnn", "whitened_cnn", "wide_resnet")
+RECOGNISERS = {"crnn": "ctc", "conv_transformer": "ctc", "attention_reader": "attention"}
+"""Networks that read text, and the task that each is made for."""
+
+OWN_NETWORKS = ("mlp", "small_cnn", "whitened_cnn", "wide_resnet", *RECOGNISERS)
 """Networks that come with semilla; every other name is one of timm's."""
 
 TIMM = "timm/"

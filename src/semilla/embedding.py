@@ -211,10 +211,10 @@ def _frozen(asked: Settings, dataset: Dataset) -> Model:
     settings = dataclasses.replace(asked, width=plan.WIDTHS.get(asked.network or ""))
     with torch.random.fork_rng([]):
         torch.manual_seed(asked.seed % 2**63)
-        backbone, spec = plan.build_network(settings, dataset)
-    pool = Examples(dataset.inputs, dataset.labels)
-    none = np.zeros(0, np.int64)
-    inputs = preparation(dataset, Split(dataset.classes, pool, take(dataset.inputs, none), none, none))
+        pool, none = Examples(dataset.inputs, dataset.labels), np.zeros(0, np.int64)
+        parts = Split(dataset.classes, pool, take(dataset.inputs, none), none, none)
+        backbone, spec = plan.build_network(settings, dataset, parts)
+    inputs = preparation(dataset, parts)
     if scale := plan.normalisation(settings, dataset.inputs.shape[1]):
         inputs |= {"mean": scale[0], "std": scale[1]}
     net = Net(plan.placed(backbone, choose_device(asked.device)[0])).eval().requires_grad_(False)

@@ -26,28 +26,30 @@ from torch import nn
 import semilla
 from semilla import files
 from semilla.augment.vectors import reference_rows
-from semilla.config import Settings, recipe, recipe_for, recipes, table_of
+from semilla.config import RECOGNISERS, Settings, recipe, recipe_for, recipes, table_of
 from semilla.config import settings as resolve
-from semilla.contract import Info, Method, Net
-from semilla.data.dataset import Dataset, Inputs, Split, fingerprint, held_out_fingerprint, split, take
-from semilla.data.labels import choose_labels, read_index_file
-from semilla.data.leaks import row_hashes
+from semilla.contract import Info, Method, Net, Task
+from semilla.data.dataset import Dataset, Split, choose, fingerprint, held_out_fingerprint, split, take
+from semilla.data.labels import read_index_file
+from semilla.data.lines import widths_of
 from semilla.data.preparation import preparation
 from semilla.data.reading import TableReading
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.errors import Interrupted, StateError, UsageError
-from semilla.inference.calibration import calibrate
 from semilla.inference.model import CARD, WEIGHTS, Model, load, make_views, refuse_file, save_model
-from semilla.methods import PRETRAINING, Entry, find
+from semilla.inference.outputs import calibration_of, class_outputs, readings_of
+from semilla.inference.reader import Reader
+from semilla.methods import METHODS, PRETRAINING, Entry, find
 from semilla.networks import WhitenedCNN
 from semilla.randomness import permutation, torch_seed
 from semilla.tasks import Classes
+from semilla.tasks.alphabet import Alphabet
 from semilla.text import clean
-from semilla.training import devices, lineage, plan
+from semilla.training import devices, lineage, plan, strings
 from semilla.training.batches import Batches, Views
 from semilla.training.ema import EMA
-from semilla.training.evaluate import Evaluation, outputs
+from semilla.training.evaluate import Evaluation
 from semilla.training.loop import train_loop
 from semilla.training.monitor import Monitor
 from semilla.training.optimizers import build_optimizer
@@ -56,12 +58,10 @@ from semilla.training.recorder import CHECKPOINTS, METRICS, Recorder
 from semilla.training.state import State
 from semilla.training.trial import step_seconds
 
-FIT, OUTPUTS = "fit.json", "outputs.safetensors"
+FIT, OUTPUTS, READINGS = "fit.json", "outputs.safetensors", "readings.jsonl"
 
-TRAINED = "trained_rows"
-"""The hashes of all that was trained on, among a fit's outputs: of arrays and tables, whose manifest has none."""
 
-STRONGEST = {"images": ("weak", "strong"), "vectors": ("weak",)}
+STRONGEST = {"images": ("weak", "strong"), "vectors": ("weak",), "text": ("strong",)}
 """The baseline's views, all in every step: what strong augmentation gives is not credited to the unlabeled data."""
 
 WIDE = 2_000
@@ -69,10 +69,6 @@ WIDE = 2_000
 
 LOOKED_AT = 2_000
 """Pictures from which a whitening layer is computed: a million patches settle its twelve directions."""
-
-SAMPLED, SAMPLED_LOGITS = 5_000, 10_000_000
-"""Unlabeled examples whose predictions are kept with a fit, drawn from the pool, and labeled ones likewise: fewer where
-there are so many classes that they would have more logits. All labels of 10,000 classes had 100 million and more."""
 
 
 @dataclass(frozen=True)
@@ -217,9 +213,6 @@ def plan_fit(
     if network is not None and changes.get("weights") is not None:
         raise UsageError("U063", "weights are for a network that semilla builds", "load them into your own module")
     entry = find(method)
-    if Classes.name not in entry.tasks:
-        fix = f"it is for {', '.join(entry.tasks)}"
-        raise UsageError("U007", f"{entry.name} is not defined for class labels", fix)
     refuse_pretraining(entry)
     asked = resolve(
         entry.name,
@@ -227,6 +220,7 @@ def plan_fit(
         *_recipe_layers(recipe, dataset, source, entry.name, changes.get("weights") is not None),
         changes,
     )
+    check_task(entry, dataset.kind, asked.network)
     index = _labeled_index(dataset, labels, labels_file, asked.seed)
     parts = split(dataset, index, asked.pool, needed=entry.name != "supervised")
     name = f"{name or entry.name}-{asked.seed}"
@@ -239,6 +233,26 @@ def plan_fit(
     if minutes is not None and "steps" not in replayed:
         planned = planned.within(minutes, asked)
     return planned, folder
+
+
+def check_task(entry: Entry, kind: str | None, network: str | None) -> None:
+    """Refuse a method that is not defined for this kind of label.
+
+    Args:
+        entry: the method.
+        kind: of the data; None where it is not known yet.
+        network: as asked for; which recogniser it is decides how text is read.
+
+    Raises:
+        UsageError: U007.
+    """
+    if kind is None and network not in RECOGNISERS:
+        return
+    task = RECOGNISERS.get(network or "crnn", "ctc") if kind != "images" and kind != "vectors" else Classes.name
+    if task not in entry.tasks:
+        what = "class labels" if task == Classes.name else f"text read by {network or 'crnn'} ({task})"
+        able = ", ".join(name for name, other in METHODS.items() if task in other.tasks)
+        raise UsageError("U007", f"{entry.name} is not defined for {what}", f"take one of {able}")
 
 
 def refuse_pretraining(entry: Entry) -> None:
@@ -285,8 +299,12 @@ class Fit:
         self.dataset, self.parts, self.settings, self.reasons = dataset, parts, settings, dict(reasons)
         self.entry = entry if entry is not None else find(settings.method)
         self.network, self.evaluate_on, self.source = network, evaluate_on, source
-        self.task = Classes(dataset.classes)
-        self.info = _info(dataset, parts)
+        self.task: Task = Classes(dataset.classes)
+        self.targets: torch.Tensor | None = None
+        if dataset.kind == "text":
+            self.task = strings.task(settings, parts)
+            self.targets = self.task.encode(strings.texts(parts))
+        self.info = _info(dataset, parts, plan.outputs(settings, dataset, parts))
         self.inputs = preparation(dataset, parts)
         if dataset.kind == "vectors":
             self.inputs |= _corruption(dataset, parts)
@@ -322,7 +340,7 @@ class Fit:
         """The result of this very fit where it was finished before; None if there is none, or one of another kind."""
         if not (folder / "result.json").is_file() or self.network is not None:
             return None
-        _, spec = plan.build_network(self.settings, self.dataset)
+        _, spec = plan.build_network(self.settings, self.dataset, self.parts)
         saved = files.read_json(folder / FIT)
         if saved["fit"] != json.loads(files.to_json(self.describe(spec))) or saved["versions"] != versions():
             return None
@@ -373,14 +391,18 @@ class Fit:
     def batches(self, state: State) -> Batches:
         """The batches that the method wants."""
         device = torch.device(self.settings.device or "cpu")
-        return Batches(self.parts, state.method, self.views, self.settings, device)
+        return Batches(self.parts, state.method, self.views, self.settings, device, self.targets)
 
     def _evaluation(self, state: State) -> Evaluation | None:
         held_out = getattr(self.dataset, self.evaluate_on)
         if held_out is None:
             return None
         threshold, device = getattr(state.method, "threshold", None), torch.device(self.settings.device or "cpu")
-        return Evaluation(self.evaluate_on, held_out, self.task, self.views, device, threshold)
+        if self.targets is None:
+            return Evaluation(self.evaluate_on, held_out, self.task, self.views, device, threshold)
+        texts = [self.dataset.classes[label] for label in held_out.labels]
+        task = strings.of_network(self.settings.network or "", Alphabet(self.symbols).grown(texts))  # all can be wrong
+        return Evaluation(self.evaluate_on, held_out, task, self.views, device, threshold, task.encode(texts))
 
     def build(self) -> tuple[State, dict[str, Any]]:
         """Network, average, method and optimizer as they are before the first step."""
@@ -391,7 +413,7 @@ class Fit:
         np.random.seed(start % 2**32)
         method = self.entry.load()(self.info, **settings.hyperparameters)
         if self.network is None:
-            model, spec = plan.build_network(settings, self.dataset)
+            model, spec = plan.build_network(settings, self.dataset, self.parts)
             if isinstance(model, WhitenedCNN) and settings.weights is None:
                 model.whiten(self._some_inputs())
         else:
@@ -432,14 +454,21 @@ class Fit:
         rest = self.entry, self.network, self.evaluate_on, self.source, self.name
         return Fit(self.dataset, self.parts, settings, reasons, *rest)
 
+    @property
+    def symbols(self) -> str:
+        """The alphabet; none where a label is a class."""
+        return getattr(self.task, "alphabet", Alphabet("")).symbols
+
     def announcement(self) -> list[str]:
         """What was understood and what is going to happen."""
         counts = {"labeled": len(self.parts.labeled), "unlabeled": len(self.parts.unlabeled)}
         counts |= {part: len(held) for part in ("development", "test") if (held := getattr(self.dataset, part))}
         sizes = ", ".join(f"{count:,} {part}" for part, count in counts.items())
-        names = ", ".join(clean(name) for name in self.dataset.classes[:10])
-        more = f" and {len(self.dataset.classes) - 10} more" if len(self.dataset.classes) > 10 else ""
-        lines = [f"{clean(self.dataset.name)}: {self.dataset.kind}, {sizes}", f"classes: {names}{more}"]
+        known = self.symbols or self.dataset.classes
+        names = ", ".join(clean(name) for name in known[:10])
+        more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+        what = "alphabet" if self.symbols else "classes"
+        lines = [f"{clean(self.dataset.name)}: {self.dataset.kind}, {sizes}", f"{what}: {names}{more}"]
         lines += [clean(note) for note in (*self.dataset.notes, *self.parts.notes)]
         chosen = "; ".join(
             f"{name} {_short(getattr(self.settings, name))} ({reason})" for name, reason in self.reasons.items()
@@ -451,7 +480,8 @@ class Fit:
         return {
             "settings": self._decisive(),
             "network": dict(spec),
-            "classes": list(self.dataset.classes),
+            "classes": [] if self.symbols else list(self.dataset.classes),
+            **({"alphabet": list(self.symbols)} if self.symbols else {}),
             "data": {
                 "name": self.dataset.name,
                 "fingerprint": fingerprint(self.parts),
@@ -491,7 +521,7 @@ class Fit:
                 "C001", f"{str(folder)!r} holds this fit already", "add --resume, --overwrite or another --out"
             )
         if overwrite:
-            for name in ("metrics.jsonl", "events.jsonl", WEIGHTS, CARD, "result.json", OUTPUTS):
+            for name in ("metrics.jsonl", "events.jsonl", WEIGHTS, CARD, "result.json", OUTPUTS, READINGS):
                 files.remove(folder / name)
             forget_checkpoints(folder)
         notes = [*self.dataset.notes, *self.parts.notes]
@@ -501,12 +531,32 @@ class Fit:
         return provenance
 
     def _finish(self, state: State, spec: dict[str, Any], recorder: Recorder, seconds: float) -> Result:
-        said = self._outputs(state.ema.net)
-        card = {"network": spec, "classes": list(self.dataset.classes), "inputs": self.inputs}
-        card["task"] = "classes" if self.dataset.classes else "pretraining"
-        if (calibration := _calibration(said)) is not None:
+        if self.symbols:
+            return self._finish_text(state, spec, recorder, seconds)
+        said = class_outputs(state.ema.net, self.views, self.dataset, self.parts)
+        card: dict[str, Any] = {"network": spec, "classes": list(self.dataset.classes), "inputs": self.inputs}
+        card["task"] = self.task.name if self.dataset.classes else "pretraining"
+        if (calibration := calibration_of(said)) is not None:
             card["calibration"] = calibration
-        model = Model(state.ema.net, self.dataset.classes, card, self.views)
+        return self._kept(state, Model(state.ema.net, self.dataset.classes, card, self.views), said, recorder, seconds)
+
+    def _finish_text(self, state: State, spec: dict[str, Any], recorder: Recorder, seconds: float) -> Result:
+        card: dict[str, Any] = {"network": spec, "classes": [], "inputs": self.inputs, "task": self.task.name}
+        card["alphabet"] = list(self.symbols)
+        reader = Reader(state.ema.net, (), card, self.views)
+        said, rows = readings_of(reader, self.dataset, self.parts)
+        if (calibration := calibration_of(said)) is not None:
+            card["calibration"] = calibration
+        if recorder.folder is not None:
+            written = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            files.write_atomic(recorder.folder / READINGS, written.encode())
+        return self._kept(state, reader, said, recorder, seconds)
+
+    def _kept(
+        self, state: State, model: Model, said: dict[str, npt.NDArray[Any]], recorder: Recorder, seconds: float
+    ) -> Result:
+        """The result, and its files."""
+        card = model.card
         scores = {key: value for key, value in recorder.lines[-1].items() if key.startswith(self.evaluate_on + "/")}
         if recorder.folder is not None:
             files.write_atomic(recorder.folder / OUTPUTS, safetensors.numpy.save(said))
@@ -527,54 +577,6 @@ class Fit:
             (*self.dataset.notes, *self.parts.notes),
             said,
         )
-
-    def _outputs(self, net: Net) -> dict[str, npt.NDArray[Any]]:
-        """What the averaged network says of the held-out parts, the labeled examples and a sample of the pool."""
-        said: dict[str, npt.NDArray[Any]] = {}
-        pool, first = (
-            len(self.dataset.labels) + (0 if self.dataset.unlabeled is None else len(self.dataset.unlabeled)),
-            0,
-        )
-        for part in ("development", "test"):  # their rows in the manifest follow the training pool's
-            held = getattr(self.dataset, part)
-            first += pool if part == "development" else len(self.dataset.development or ())
-            if held is not None:
-                said |= self._said(net, part, held.inputs, first + np.arange(len(held)))
-                said[f"{part}_labels"] = held.labels
-        labeled, most = self.parts.labeled, min(SAMPLED, max(1, SAMPLED_LOGITS // max(1, len(self.dataset.classes))))
-        chosen = np.arange(len(labeled))
-        if len(labeled) > most:
-            chosen = np.sort(permutation(0, "sampled labels", 0, len(labeled))[:most])
-            said["labeled_counts"] = np.bincount(labeled.labels, minlength=len(self.dataset.classes))
-        said |= self._said(net, "labeled", take(labeled.inputs, chosen), self.parts.labeled_index[chosen])
-        said["labeled_labels"] = labeled.labels[chosen]
-        trained = [row_hashes(inputs) for inputs in (self.parts.labeled.inputs, self.parts.unlabeled)]
-        if self.dataset.manifest is None or not self.dataset.manifest.digests:  # other examples tell themselves so
-            said[TRAINED] = np.concatenate(trained).view(np.int64)
-        chosen = np.sort(permutation(0, "sampled outputs", 0, len(self.parts.unlabeled))[:most])
-        sample = take(self.parts.unlabeled, chosen)
-        return said | self._said(net, "unlabeled", sample, self.parts.unlabeled_index[chosen])
-
-    def _said(self, net: Net, part: str, inputs: Inputs, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-        if not len(inputs):
-            return {}
-        said: dict[str, npt.NDArray[Any]] = {}
-        start = 0
-        for output in outputs(net, self.views, inputs, next(net.parameters()).device):
-            for name, values in ((f"{part}_logits", output.logits), (f"{part}_features", output.features)):
-                if not start:
-                    said[name] = np.empty((len(inputs), *values.shape[1:]), np.float32)
-                said[name][start : start + len(values)] = values.float().cpu().numpy()
-            start += len(output.logits)
-        return {**said, f"{part}_rows": np.asarray(rows, np.int64)}
-
-
-def _calibration(said: dict[str, npt.NDArray[Any]]) -> dict[str, Any] | None:
-    """A temperature from the development part, or from the test part where there is no other; it changes no guess."""
-    for part in ("development", "test"):
-        if f"{part}_logits" in said:
-            return calibrate(said[f"{part}_logits"], said[f"{part}_labels"], part)
-    return None
 
 
 def make_run_folder(folder: Path) -> None:
@@ -645,7 +647,7 @@ def _labeled_index(dataset: Dataset, count: int | None, file: str | Path | None,
         return read_index_file(file, len(dataset.labels))
     if count is None:
         return np.flatnonzero(dataset.labels >= 0)
-    return choose_labels(dataset.labels, dataset.classes, count, seed)
+    return choose(dataset, count, seed)
 
 
 def _corruption(dataset: Dataset, parts: Split) -> dict[str, Any]:
@@ -658,7 +660,9 @@ def _corruption(dataset: Dataset, parts: Split) -> dict[str, Any]:
     return {**said, "reference": reference_rows(pool[:], blocks).tolist()}
 
 
-def _info(dataset: Dataset, parts: Split) -> Info:
+def _info(dataset: Dataset, parts: Split, outputs: int) -> Info:
+    if dataset.kind == "text":  # strings have no prior
+        return Info(outputs, len(parts.labeled.labels), len(parts.unlabeled))
     counts = np.bincount(parts.labeled.labels, minlength=len(dataset.classes))
     prior = tuple((counts / counts.sum()).tolist()) if len(parts.labeled) else ()
     return Info(len(dataset.classes), len(parts.labeled.labels), len(parts.unlabeled), prior)
@@ -674,9 +678,11 @@ def _feature_width(model: nn.Module, views: Views, parts: Split) -> int:
     mode = model.training
     some = parts.labeled.inputs if len(parts.labeled) else parts.unlabeled
     inputs = torch.from_numpy(np.ascontiguousarray(some[:2]))
-    output = Net(model.cpu()).eval()(views("none", inputs, torch.zeros(len(inputs), 0)))
+    widths = widths_of(some[:2] if isinstance(some, np.ndarray) else some.take(np.arange(min(2, len(some)))))
+    valid = [] if widths is None else [torch.from_numpy(widths)]
+    output = Net(model.cpu()).eval()(views("none", inputs, torch.zeros(len(inputs), 0), *valid))
     model.train(mode)
-    if parts.classes and output.logits.shape != (len(inputs), len(parts.classes)):
+    if widths is None and parts.classes and output.logits.shape != (len(inputs), len(parts.classes)):
         found = f"the network gives logits of shape {tuple(output.logits.shape)} for {len(inputs)} examples"
         fix = f"give it {len(parts.classes)} outputs, one for each class"
         raise UsageError("U012", found, fix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from semilla.config import PARAMETERS, settings, table_of
 from semilla.contract import Method
 from semilla.data.dataset import UNKNOWN, Dataset, held_out_fingerprint
 from semilla.data.labels import IMBALANCE, IntArray
+from semilla.data.lines import widths_of
 from semilla.data.manifest import Manifest, differences
 from semilla.data.progress import in_words
 from semilla.data.roles import listed
@@ -24,6 +26,7 @@ from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.errors import DataError, StateError
 from semilla.evidence.comparison import share_used
+from semilla.evidence.reading import Edits, judge_reading
 from semilla.evidence.verdict import FEW, Verdict, judge
 from semilla.fitting import (
     FIT,
@@ -36,9 +39,11 @@ from semilla.fitting import (
     refuse_pretraining,
     versions,
 )
+from semilla.generated_start import GENERATED
 from semilla.inference.model import Model, refuse_file
 from semilla.methods import find
 from semilla.starting import STAGE, first_stage, make_start, started
+from semilla.tasks.alphabet import Alphabet, characters, described
 from semilla.text import clean, short
 from semilla.training import plan
 from semilla.training.trial import profile, step_seconds
@@ -47,6 +52,8 @@ RUN, MANIFEST, FORMAT = "run.json", "manifest.jsonl", 1
 BASELINE, SCRATCH = "supervised", "from_scratch"
 
 _NOT_TIMED = 50  # steps up to which the plan does not say how long they take: they are over as soon
+RARE = 3
+"""Times a character stands in the labels below which it is told."""
 _COLOURS = {1: "grey", 3: "colour"}
 _CLASSES_SHOWN = 20
 _SHARED = (
@@ -182,7 +189,8 @@ def train(
         recipe = recipe_named(recipe, dataset, source, find(method).name)
     if resume and folder is not None:
         _check_begun(folder)
-    stage = first_stage(pretraining, recipe_named(recipe, dataset, source, find(method).name), init)
+    named = recipe_named(recipe, dataset, source, find(method).name)
+    stage = first_stage(pretraining, named, init, dataset.kind == "text")
     if stage is not None:
         words: dict[str, Any] = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
         init, minutes = make_start(dataset, stage, folder, changes | {"network": network}, minutes, resume, **words)
@@ -211,7 +219,8 @@ def train(
         _check_data(folder, dataset, fits, resume, overwrite, allow_data_change)
     allowed = {"allow_change": tuple(allow_change), "allow_data_change": allow_data_change}
     results = {fit.name: _run(fit, folder, fit is main, resume, overwrite, allowed, progress) for fit in fits}
-    trained = _concluded(results, folder, tuple(told), whole=stage is not None)
+    of_pool = stage is not None and stage["method"] != GENERATED
+    trained = _concluded(results, folder, tuple(told), whole=of_pool)
     if folder is not None:
         _save_manifest(folder, dataset)  # now that every fit has accepted what changed
         _write(folder, trained, source, dataset, command)
@@ -329,6 +338,8 @@ def _overview(dataset: Dataset, labels: IntArray, unlabeled: int) -> list[str]:
         labels: of the labeled examples.
         unlabeled: how many examples have none, or whose label is not used.
     """
+    if dataset.kind == "text":
+        return _lines_overview(dataset, labels, unlabeled)
     shape = dataset.inputs.shape[1:]
     form = (
         f"{shape[2]} × {shape[1]} pixels, {_COLOURS[shape[0]]}" if dataset.kind == "images" else f"{shape[0]} features"
@@ -349,6 +360,23 @@ def _overview(dataset: Dataset, labels: IntArray, unlabeled: int) -> list[str]:
     return [*lines, f"  {'unlabeled':<{width}}  {unlabeled:>11,}", ""]
 
 
+def _lines_overview(dataset: Dataset, labels: IntArray, unlabeled: int) -> list[str]:
+    """Height and widths of the lines, and how many of them and of their characters there are in each part."""
+    widths = widths_of(dataset.inputs)
+    assert widths is not None
+    narrow, middle, wide = (int(value) for value in np.quantile(widths.astype(float), [0, 0.5, 1]))
+    height = dataset.inputs.shape[2]
+    lines = [
+        f"{clean(dataset.name)}: lines of text, {height} px high, {narrow:,} to {wide:,} px wide (half {middle:,})"
+    ]
+    lines += ["", f"  {'part':<12}{'lines':>9}{'characters':>12}{'longest':>9}{'different':>11}"]
+    for name, own in _labels(dataset, labels).items():
+        texts = [dataset.classes[number] for number in own]
+        many = f"{sum(map(len, texts)):>12,}{max(map(len, texts), default=0):>9,}{len(set().union(*texts)):>11,}"
+        lines.append(f"  {name:<12}{len(texts):>9,}{many}")
+    return [*lines, f"  {'unlabeled':<12}{unlabeled:>9,}", ""]
+
+
 def _labels(dataset: Dataset, labels: IntArray) -> dict[str, IntArray]:
     """The labels of each part that has some."""
     held = {part: examples.labels for part in ("development", "test") if (examples := getattr(dataset, part))}
@@ -358,11 +386,13 @@ def _labels(dataset: Dataset, labels: IntArray) -> dict[str, IntArray]:
 def _understood(dataset: Dataset, fit: Fit) -> list[str]:
     """The data as they were read: form, counts for each class and part, notes."""
     labels, pool = fit.parts.labeled.labels, len(fit.parts.unlabeled)
+    if dataset.kind == "text":  # positions in all transcriptions: the split knows its own alone
+        labels = dataset.labels[fit.parts.labeled_index]
     notes = [note for note in (*dataset.notes, *fit.parts.notes) if note]
     batch = fit.settings.unlabeled_batch or 0
     if 0 < pool < batch:
         notes.append(f"warn[D041]: {pool:,} unlabeled are fewer than a batch of {batch}: each is used several times")
-    notes += _imbalance(dataset, labels)
+    notes += _characters(dataset, fit) if dataset.kind == "text" else _imbalance(dataset, labels)
     if dataset.test is None:
         notes.append(
             "no test part: the gain cannot be told; give one with --test DIR, or keep labels back: --holdout 0.2"
@@ -370,6 +400,35 @@ def _understood(dataset: Dataset, fit: Fit) -> list[str]:
     elif len(dataset.test) < FEW:
         notes.append(f"warn[D060]: {len(dataset.test)} test labels are few: only large differences can be told")
     return [*_overview(dataset, labels, pool), *(clean(note).replace("\\n", "\n") for note in notes)]
+
+
+def _characters(dataset: Dataset, fit: Fit) -> list[str]:
+    """The alphabet, the labels' rare and odd characters with the files they are in, and what tests have beyond it."""
+    parts, known = fit.parts, Alphabet(fit.symbols)
+    texts = [parts.classes[number] for number in parts.labeled.labels]
+    found = characters(texts, _names(dataset, parts.labeled_index))
+    notes = [f"alphabet: {len(known)} characters: {clean(known.symbols)}"]
+    odd = [one for one in found if one.combining or one.control]
+    if odd:
+        told = "; ".join(f"{described(one.character)} {one.count}× in {one.names[0]}" for one in odd[:5])
+        notes.append(f"warn[D190]: {len(odd)} characters that join others or cannot be seen: {told}")
+    rare = [one for one in found if one.count < RARE]
+    if rare:
+        told = ", ".join(f"{one.character!r} ({one.count})" for one in rare[:20]) + (", …" if len(rare) > 20 else "")
+        notes.append(f"{len(rare)} characters stand in the labels fewer than {RARE} times: {told}")
+    if dataset.test is not None:
+        tested = [dataset.classes[number] for number in dataset.test.labels]
+        rows = len(dataset.labels) + len(dataset.development or ()) + np.arange(len(tested))
+        beyond = [one for one in characters(tested, _names(dataset, rows), known) if one.unknown]
+        if beyond:
+            told = "; ".join(f"{described(one.character)} {one.count}× as in {one.names[0]}" for one in beyond[:5])
+            notes.append(f"warn[D191]: the test part has {len(beyond)} characters that cannot be written: {told}")
+    return notes
+
+
+def _names(dataset: Dataset, rows: IntArray) -> list[str]:
+    manifest = dataset.manifest
+    return [f"line {row}" if manifest is None else manifest.paths[row] for row in rows.tolist()]
 
 
 def _imbalance(dataset: Dataset, labels: IntArray) -> list[str]:
@@ -441,7 +500,7 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
     *others, base, main = results
     if whole and others:
         others, base = [base], others[0]
-    parts = [part for part in ("development", "test") if f"{part}_logits" in results[main].outputs]
+    parts = [part for part in ("development", "test") if _is_scored(results[main], part)]
     if not parts:
         why = "it uses the unlabeled data; without a test part nothing is claimed"
         return Trained(results, None, main, why, folder, told)
@@ -449,8 +508,8 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
     if "test" in parts and (whole or results[main].settings.method != BASELINE):  # else the start alone differs
         used = share_used(results[main].history)
         own, alone = (name.rsplit("-", 1)[0] for name in (main, base))
-        verdict = judge(own, _right(results[main]), alone, _right(results[base]), used)
-    scores = {name: float(_right(results[name], parts[0]).mean()) for name in (*others, base, main)}
+        verdict = _judged(own, results[main], alone, results[base], used)
+    scores = {name: _score(results[name], parts[0]) for name in (*others, base, main)}
     gain = scores[main] - scores[base]
     chosen, why = (
         (main, f"it is {100 * gain:.1f} points better than {base.rsplit('-', 1)[0]} on the {parts[0]} labels")
@@ -461,6 +520,26 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
         if scores[name] > scores[chosen]:
             chosen, why = name, f"no other fit of this run is better on the {parts[0]} labels"
     return Trained(results, verdict, chosen, why, folder, told)
+
+
+def _is_scored(result: Result, part: str) -> bool:
+    return f"{part}_logits" in result.outputs or f"{part}_edits" in result.outputs
+
+
+def _judged(method: str, own: Result, baseline: str, other: Result, used: float | None) -> Verdict:
+    """The verdict on the test part: of classes by the examples that are right, of text by the characters."""
+    if "test_edits" in own.outputs:
+        return judge_reading(method, _edits(own), baseline, _edits(other), used)
+    return judge(method, _right(own), baseline, _right(other), used)
+
+
+def _score(result: Result, part: str = "test") -> float:
+    """The share of the examples that are right; of text, of the characters."""
+    return 1 - _edits(result, part).cer if f"{part}_edits" in result.outputs else float(_right(result, part).mean())
+
+
+def _edits(result: Result, part: str = "test") -> Edits:
+    return Edits(*(result.outputs[f"{part}_{name}"] for name in Edits._fields))
 
 
 def _right(result: Result, part: str = "test") -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -478,10 +557,8 @@ def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
     elif len(trained.fits) > 1:
         lines += [*_starts(trained), *(trained.verdict.lines() if trained.verdict is not None else [])]
     else:
-        accuracy = trained.scores.get("test/accuracy")
-        lines.append(
-            f"test accuracy {100 * accuracy:.1f} %; without a baseline no verdict" if accuracy is not None else ""
-        )
+        metric, value = next(iter(trained.scores.items()), ("", math.nan))
+        lines.append(f"{metric.replace('/', ' ')} {100 * value:.1f} %; without a baseline no verdict" if metric else "")
     steps, usual = trained.result.settings.steps or 0, plan.usual_steps(trained.result.settings)
     if trained.verdict is not None and 4 * steps <= usual:
         lines.append(f"note: {steps:,} steps are few (by default {usual:,}): after more of them it may be otherwise")
@@ -494,7 +571,7 @@ def _starts(trained: Trained) -> list[str]:
     if not names[0].startswith(f"{SCRATCH}-"):
         return []
     what = ("from scratch, labels alone", "from the start, labels alone", "from the start, with the unlabeled data")
-    scores = [100 * float(_right(trained.fits[name]).mean()) for name in names]
+    scores = [100 * _score(trained.fits[name]) for name in names]
     if len(names) == 2:
         return [f"{words}: {score:.1f} %" for words, score in zip(what, scores, strict=False)]
     return [f"{words}: {score:.1f} %" for words, score in zip(what, scores, strict=True)]

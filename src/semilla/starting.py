@@ -12,8 +12,10 @@ from semilla.config import recipe as read_recipe
 from semilla.data.dataset import Dataset
 from semilla.errors import UsageError
 from semilla.fitting import FIT
+from semilla.generated_start import GENERATED, corpus_for, pretrain_generated
 from semilla.pretraining import pretrain, start_from
 
+_NOT_OF_LINES = ("method", "share")
 STAGE = "pretrain"
 """The folder of the pre-training inside a run's folder, and the recipe's table that asks for one."""
 SHARE = 0.4
@@ -26,13 +28,16 @@ _OF_BOTH = (
 """Settings of the training that its pre-training shares."""
 
 
-def first_stage(asked: str | None, recipe: str | Path | None, init: str | Path | None) -> dict[str, Any] | None:
+def first_stage(
+    asked: str | None, recipe: str | Path | None, init: str | Path | None, text: bool = False
+) -> dict[str, Any] | None:
     """What is to be done before a training: ``method``, ``share`` of the minutes, and settings; None for nothing.
 
     Args:
         asked: a method of pre-training, ``none`` for none, or None to leave it to the recipe.
         recipe: a recipe's name or file, or None.
         init: what the user starts from.
+        text: whether it is text that is to be read.
 
     Raises:
         UsageError: U008, both a start and a pre-training were asked for.
@@ -44,7 +49,7 @@ def first_stage(asked: str | None, recipe: str | Path | None, init: str | Path |
     own = table_of(recipe, STAGE) if recipe is not None else None
     if asked == "none" or (asked is None and own is None):
         return None
-    stage = {"method": "simclr", "share": SHARE, **(own or {})}
+    stage = {"method": GENERATED if text else "simclr", "share": SHARE, **(own or {})}
     if asked not in (None, stage["method"]):  # another method's settings are not for it
         stage = {"method": asked, "share": stage["share"]}
     if not isinstance(stage["share"], int | float) or not 0 < stage["share"] < 1:
@@ -82,10 +87,40 @@ def make_start(
     share = stage["share"]
     given = {name: value for name, value in changes.items() if name in _OF_BOTH and value is not None}
     begun = any((place / "fits").glob(f"*/{FIT}"))
+    if stage["method"] == GENERATED:
+        return _from_generated(dataset, stage, place, given, minutes, resume and begun, words)
     own = {name: value for name, value in {**stage, **given}.items() if name != "share"}
     part = None if minutes is None else share * minutes
     made = pretrain(dataset, out=place, minutes=part, resume=resume and begun, readout=False, **own, **words)
     return None if made is None else place, None if minutes is None else (1 - share) * minutes
+
+
+def _from_generated(
+    dataset: Dataset,
+    stage: dict[str, Any],
+    place: Path,
+    given: dict[str, Any],
+    minutes: float | None,
+    resume: bool,
+    words: dict[str, Any],
+) -> tuple[Path | None, float | None]:
+    """`make_start` from generated lines.
+
+    Raises:
+        UsageError: U071, the data are no lines of text.
+    """
+    if dataset.kind != "text":
+        message = f"generated lines are a start for text, and {dataset.name} has {dataset.kind}"
+        raise UsageError("U071", message, "add --task text, or take another method of pre-training")
+    part = None if minutes is None else stage["share"] * minutes
+    known = [dataset.classes[label] for label in dataset.labels[dataset.labels >= 0]]
+    own = {"corpus": corpus_for(known), **{name: value for name, value in stage.items() if name not in _NOT_OF_LINES}}
+    if words.pop("dry_run"):
+        words["say"](f"first: a start from generated lines of {own['corpus']}")
+        return None, None if minutes is None else minutes - (part or 0.0)
+    height = int(dataset.inputs.shape[2])
+    pretrain_generated(place, height=height, minutes=part, resume=resume, **{**own, **given}, **words)
+    return place, None if minutes is None else minutes - (part or 0.0)
 
 
 def started(init: str | Path, network: nn.Module | str | None, changes: dict[str, Any]) -> nn.Module | str | None:

@@ -11,6 +11,7 @@ from semilla.inference.calibration import (
     SHARES,
     acceptance,
     calibrate,
+    calibrate_readings,
     calibration_error,
     cross_fitted,
     fit_temperature,
@@ -174,3 +175,35 @@ def test_a_table_counts_what_its_thresholds_accept(examples):
     for least, accepted, good in acceptance(confidence, right):
         chosen = confidence.astype(np.float32) >= np.float32(least)
         assert (accepted, good) == (chosen.sum(), (chosen & right).sum())
+
+
+# Readings of text
+
+
+def _readings(count=4000, power=0.5, seed=0):
+    """Confidences that are too low: their root is the share of characters that is right."""
+    random = np.random.default_rng(seed)
+    true = random.uniform(0.3, 0.999, count)
+    lengths = random.integers(5, 60, count)
+    return true ** (1 / power), random.binomial(lengths, true) / lengths, lengths
+
+
+def test_the_temperature_of_readings_makes_confidence_the_share_of_right_characters():
+    confidence, right, lengths = _readings()
+    card = calibrate_readings(confidence, right, lengths, "development")
+    assert card["temperature"] == pytest.approx(2.0, rel=0.03)
+    before, after = card["error"]
+    assert before > 0.1
+    assert after < 0.01
+    assert card["n"] == 4000
+    accepted = [row[1] for row in card["acceptance"]]
+    assert accepted == sorted(accepted, reverse=True)
+
+
+def test_few_readings_are_not_calibrated_and_perfect_ones_do_not_break_it():
+    confidence, right, lengths = _readings(20)
+    assert calibrate_readings(confidence, right, lengths, "test") is None
+    card = calibrate_readings(np.full(60, 0.9), np.ones(60), np.full(60, 9), "test")
+    assert 0 < card["temperature"] < 1.5 * 20
+    card = calibrate_readings(np.zeros(60), np.zeros(60), np.full(60, 9), "test")
+    assert np.isfinite(card["temperature"])

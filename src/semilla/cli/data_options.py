@@ -11,6 +11,8 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = (
+    click.option("--task", type=click.Choice(["text"]), help="Labels are texts: pictures of words or lines are read."),
+    click.option("--height", type=int, help="Pixels of height that lines of text are brought to.  [default: 32]"),
     click.option("--unlabeled", "--unlabelled", metavar="PATH", help="A folder or file with more unlabeled examples."),
     click.option("--test", metavar="PATH", help="A folder or file with labeled examples to test on."),
     click.option("--holdout", type=float, help="Keep labels back for testing: a share below 1, or a number."),
@@ -18,7 +20,13 @@ _OPTIONS = (
         "--path-col", "--path-column", "path_column", metavar="NAME", help="The list column that names the pictures."
     ),
     click.option(
-        "--label-col", "--label-column", "label_column", metavar="NAME", help="The column that holds the labels."
+        "--label-col",
+        "--label-column",
+        "--text-col",
+        "--text-column",
+        "label_column",
+        metavar="NAME",
+        help="The column that holds the labels, or the texts.",
     ),
     click.option(
         "--group-col", "--group-column", "group_column", metavar="NAME", help="The column of what belongs together."

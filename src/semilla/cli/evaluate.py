@@ -15,6 +15,11 @@ from semilla.cli.console import json_option, print_json, progress_stream
 @click.option("--data", help="Score on this data instead of the data of training.")
 @click.option("--part", type=click.Choice(["test", "development"]), default="test", show_default=True)
 @click.option("--allow-leak", is_flag=True, help="Accept pictures in --data that were trained on.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["exact", "english36"]),
+    help="What readings of text are compared by.  [default: exact]",
+)
 @click.option("--predictions", metavar="FILE.csv", help="Write path, truth, label and confidence of every example.")
 @json_option
 def command(
@@ -23,6 +28,7 @@ def command(
     data: str | None,
     part: str,
     allow_leak: bool,
+    protocol: str | None,
     predictions: str | None,
     as_json: bool,
 ) -> None:
@@ -39,7 +45,9 @@ def command(
     """
     from semilla.evidence.scores import evaluate
 
-    scores = evaluate(run, fit=fit, data=data, part=part, allow_leak=allow_leak, progress=progress_stream())
+    scores = evaluate(
+        run, fit=fit, data=data, part=part, allow_leak=allow_leak, protocol=protocol, progress=progress_stream()
+    )
     if predictions is not None:
         scores.write_predictions(Path(predictions))
     if as_json:

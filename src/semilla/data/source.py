@@ -33,7 +33,7 @@ class Source:
         allow_leak: whether test examples may also be among those trained on.
         follow_links: whether links may lead out of the data folder.
         max_pixels: the largest picture that is opened.
-        kind: ``text`` where the pictures are lines of text and their labels transcriptions; None for all else.
+        task: ``text`` where the pictures are lines of text and their labels transcriptions; None for all else.
         height: pixels of height that lines of text are brought to; None stands for 32.
     """
 
@@ -53,7 +53,7 @@ class Source:
     allow_leak: bool = False
     follow_links: bool = False
     max_pixels: int = 64_000_000
-    kind: str | None = None
+    task: str | None = None
     height: int | None = None
 
     def plain(self) -> dict[str, Any] | None:

@@ -74,7 +74,7 @@ def load_manifest(data: Any) -> tuple[Manifest, Blobs] | None:
         DataError: as `load`.
     """
     source = data if isinstance(data, Source) else Source(data)
-    if source.kind == "text":
+    if source.task == "text":
         return None if isinstance(source.data, Dataset | Mapping | tuple) else read_text(_with_places(source))
     if encoded.is_dataset(source.data):
         columns = Columns(source.path_column, source.label_column, source.group_column)
@@ -99,9 +99,9 @@ def _load(source: Source, progress: TextIO | None) -> Dataset:
     data = source.data
     if isinstance(data, Dataset):
         return _kept_back(data, source)
-    if source.kind is not None:
-        if source.kind != "text":
-            raise UsageError("U146", f"kind = {source.kind!r} is not known", "give 'text', or leave it out")
+    if source.task is not None:
+        if source.task != "text":
+            raise UsageError("U146", f"task = {source.task!r} is not known", "give 'text', or leave it out")
         return _kept_back(load_text(_with_places(source), progress), source)
     if isinstance(data, Mapping) and not encoded.is_dataset(data):
         return _arrays(data, "arrays", source)

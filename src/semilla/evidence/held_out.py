@@ -25,8 +25,9 @@ from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.data.sources import load_manifest
 from semilla.errors import DataError, StateError, UsageError
-from semilla.fitting import OUTPUTS, TRAINED
+from semilla.fitting import OUTPUTS
 from semilla.inference.model import Model
+from semilla.inference.outputs import TRAINED
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from semilla import files
+from semilla.errors import UsageError
 from semilla.evidence.confusion import Confusion
 from semilla.evidence.held_out import held_out
 from semilla.evidence.intervals import Interval, macro_f1, mean_recall, wilson
+from semilla.evidence.reading_scores import ReadingScores, evaluate_reading
 from semilla.inference.calibration import BINS, bins_of, cross_fitted, softmax
 from semilla.inference.model import find_fit, load
+from semilla.inference.reader import Reader
 from semilla.randomness import generator
 from semilla.text import clean, csv_safe, escape_path
 
@@ -177,8 +180,9 @@ def evaluate(
     data: Any = None,
     part: str = "test",
     allow_leak: bool = False,
+    protocol: str | None = None,
     progress: TextIO | None = None,
-) -> Scores:
+) -> Scores | ReadingScores:
     """Score a run's model on the held-out part of the data it was trained on, or of other data.
 
     Args:
@@ -188,6 +192,7 @@ def evaluate(
             subfolder for each class, a list of pictures, a table.
         part: ``test`` or ``development``.
         allow_leak: whether pictures that were trained on are accepted.
+        protocol: what readings of text are compared by, ``exact`` or ``english36``; for text alone.
         progress: where the progress of decoding goes.
 
     Raises:
@@ -197,6 +202,10 @@ def evaluate(
     """
     folder = find_fit(Path(run), fit)
     model = load(folder)
+    if isinstance(model, Reader):
+        return evaluate_reading(folder, model, data, part, protocol or "exact", progress)
+    if protocol is not None:
+        raise UsageError("U034", f"protocol = {protocol!r} is for models that read text", "leave it out")
     examples = held_out(model, folder, data, part, allow_leak, progress)
     fitted: Mapping[str, Any] = model.card.get("calibration") or {}
     same = examples.own and fitted.get("fitted_on") == part

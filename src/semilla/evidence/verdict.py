@@ -23,6 +23,9 @@ SCOPE = (
 )
 """What the interval does not cover, in a sentence for the report and the card."""
 
+ACCURACY = "accuracy"
+"""What is held against each other unless a verdict says otherwise: the share of the examples that are right."""
+
 FEW = 100
 """Test labels below which a warning is given (D060)."""
 
@@ -43,6 +46,7 @@ class Verdict:
             `semilla.evidence.intervals.NEEDED_CAP` stands for more than that; None where none was observed.
         used: share of the unlabeled draws that entered the loss; None for a method that does not choose.
         level: of the intervals.
+        measure: what ``accuracy`` is the share of: of lines of text, the characters.
     """
 
     word: Word
@@ -55,10 +59,12 @@ class Verdict:
     needed: int | None
     used: float | None = None
     level: float = 0.95
+    measure: str = ACCURACY
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
-        values = {name: getattr(self, name) for name in ("word", "method", "baseline", "n", "needed", "used", "level")}
+        names = ("word", "method", "baseline", "n", "needed", "used", "level", "measure")
+        values = {name: getattr(self, name) for name in names}
         intervals = {name: list(getattr(self, name)) for name in ("accuracy", "baseline_accuracy", "difference")}
         return values | intervals
 
@@ -87,7 +93,8 @@ class Verdict:
             f"  {self.method:<{width}}  {_percent(self.accuracy)}",
             f"  {'difference':<{width}}  {_points(self.difference)}",
         ]
-        head = f"on {self.n:,} test labels, with 95 % intervals over their choice (over draws: semilla compare):"
+        told = "" if self.measure == ACCURACY else f"{self.measure} "
+        head = f"{told}on {self.n:,} test labels, with 95 % intervals over their choice (over draws: semilla compare):"
         return [head, *rows, f"verdict: {self.sentence()}"]
 
     @property

@@ -58,6 +58,53 @@ def calibrate(logits: npt.ArrayLike, labels: npt.ArrayLike, fitted_on: str) -> d
     }
 
 
+def calibrate_readings(
+    confidence: npt.ArrayLike, right: npt.ArrayLike, lengths: npt.ArrayLike, fitted_on: str
+) -> dict[str, Any] | None:
+    """What a recogniser's card says about calibration, from held-out lines.
+
+    The logarithm of a confidence, P(string)^(1/symbols), is divided by a temperature, so that it comes to mean the
+    share of the characters that are right.
+
+    Args:
+        confidence: (N,) of each reading, in [0, 1].
+        right: (N,) share of its characters that are right, in [0, 1].
+        lengths: (N,) characters of the truth: longer lines weigh more.
+        fitted_on: as for `calibrate`.
+
+    Returns:
+        As `calibrate`; ``acceptance`` counts the lines without any error. None for fewer than `SMALLEST` lines.
+    """
+    confidence, right, lengths = (np.asarray(values, np.float64) for values in (confidence, right, lengths))
+    if len(right) < SMALLEST:
+        return None
+    temperature, first = fit_power(confidence, right, lengths), np.arange(len(right)) % 2 == 0
+    after = np.empty(len(right))
+    for own, other in ((first, ~first), (~first, first)):
+        after[own] = confidence[own] ** (1 / fit_power(confidence[other], right[other], lengths[other]))
+    errors = [calibration_error(own, right, lengths) for own in (confidence, after)]
+    accepted = acceptance(confidence ** (1 / temperature), right >= 1)
+    known = {"temperature": temperature, "fitted_on": fitted_on, "n": len(right)}
+    return {**known, "error": errors, "acceptance": accepted}
+
+
+def fit_power(
+    confidence: npt.NDArray[np.float64], right: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
+) -> float:
+    """The temperature T for which confidence^(1/T) has the smallest cross-entropy to the shares that are right."""
+    from scipy import optimize
+
+    log_p = np.log(np.clip(confidence, 1e-12, 1 - 1e-6))
+
+    def cross_entropy(log_inverse: float) -> float:
+        scaled = log_p * np.exp(log_inverse)
+        wrong = np.log(-np.expm1(np.minimum(scaled, -1e-9)))
+        return float(-(weights * (right * scaled + (1 - right) * wrong)).sum() / weights.sum())
+
+    low, high = np.log(_INVERSE_RANGE)
+    return float(np.exp(-optimize.minimize_scalar(cross_entropy, bounds=(low, high), method="bounded").x))
+
+
 def fit_temperature(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
     """The temperature with the smallest negative log-likelihood (Guo et al. 2017, arXiv 1706.04599).
 
@@ -99,11 +146,12 @@ def cross_fitted(logits: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np
     return found
 
 
-def calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike) -> float:
+def calibration_error(confidence: npt.ArrayLike, right: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
     """Expected calibration error: the mean distance of confidence and accuracy over `BINS` bins, weighted by size."""
     confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
-    gaps = np.bincount(bins_of(confidence), confidence - right, BINS)
-    return float(np.abs(gaps).sum() / max(1, len(confidence)))
+    weights = np.ones(len(right)) if weights is None else np.asarray(weights, np.float64)
+    gaps = np.bincount(bins_of(confidence), weights * (confidence - right), BINS)
+    return float(np.abs(gaps).sum() / max(1.0, weights.sum()))
 
 
 def bins_of(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

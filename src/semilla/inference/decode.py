@@ -40,7 +40,7 @@ def decode(names: Sequence[str], form: Form, max_pixels: int = MAX_PIXELS) -> De
     with quiet():  # once for all, not once for each
         for row, name in enumerate(names):
             try:
-                pixels[row] = read_picture(_read(name), form, max_pixels)[0]
+                pixels[row] = read_picture(read_file(name), form, max_pixels)[0]
             except Unreadable as problem:
                 problems[row] = clean(problem.reason)
             except (OSError, ValueError) as error:  # ValueError: a NUL in a name from a list
@@ -119,7 +119,7 @@ def _serve(connection: Connection, form: Form, max_pixels: int) -> None:
         return
 
 
-def _read(name: str) -> bytes:
+def read_file(name: str) -> bytes:
     """The bytes of a regular file; a FIFO or device is never waited for.
 
     Raises:

@@ -29,6 +29,8 @@ from semilla.inference.forward import Answer, block_rows, in_order
 from semilla.inference.listing import Block, arguments, blocks, files_below, share, table_blocks
 from semilla.inference.model import Model, load
 from semilla.inference.output import Collected, FeaturesOutput, Layout, Output, Rows, check_path, open_output
+from semilla.inference.reader import Reader
+from semilla.inference.transcribe import refuse_other_words, told_bad, transcribe, write
 from semilla.text import clean, escape_path
 from semilla.training import devices
 from semilla.training.signals import StopRequest
@@ -129,8 +131,43 @@ def predict(
     wanted = wanted.checked(place, parts)
     model = run if isinstance(run, Model) else load(run, fit)
     model.net.to(devices.choose_device(device)[0])
+    if isinstance(model, Reader):
+        given = {"embeddings": embeddings is not None, "resume": resume, "shard": parts > 1}
+        refuse_other_words([name for name, said in given.items() if said])
+        return _read(model, inputs, wanted, follow_links, max_pixels, progress, say)
     count = max(1, devices.available_cores() // 2) if workers is None else workers
     return _Job(model, wanted, place, parts, follow_links, max_pixels, count, progress, say).run(inputs)
+
+
+def _read(
+    reader: Reader,
+    inputs: Any,
+    wanted: _Wanted,
+    follow_links: bool,
+    max_pixels: int,
+    progress: TextIO | None,
+    say: Callable[[str], object],
+) -> Predictions:
+    """What `predict` does for a model that reads text."""
+    done = Predictions(wanted.path)
+
+    def told(line: str) -> None:
+        done.notes.append(line)
+        say(line)
+
+    rows = transcribe(reader, inputs, wanted.precision, follow_links, max_pixels, progress, told)
+    if wanted.output is None:
+        done.rows = [row for some in rows for row in some]
+        done.count, done.bad = len(done.rows), [(row["path"], row["error"]) for row in done.rows if row["error"]]
+    else:
+        accepted = wanted.precision is not None
+        done.count, done.bad = write(rows, wanted.output, accepted, wanted.csv_safe, wanted.overwrite)
+    if not done.count:
+        raise DataError("D004", "there is nothing to read", "name picture files, or a folder that holds some")
+    done.bad_count = len(done.bad)
+    if done.bad and wanted.on_bad_file == "error":
+        raise told_bad(done.bad)
+    return done
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from semilla import files
-from semilla.augment import ImageViews, VectorViews
+from semilla.augment import ImageViews, LineViews, VectorViews
 from semilla.config import nearest
 from semilla.contract import Net
 from semilla.data.images import Form
@@ -161,6 +161,8 @@ def arrange(inputs: npt.NDArray[Any], wanted: dict[str, Any], first: int = 0) ->
 def make_views(prepared: dict[str, Any]) -> Views:
     """The preparation a card describes, with its augmentations."""
     mean, std = prepared["mean"], prepared["std"]
+    if prepared["kind"] == "text":
+        return LineViews(prepared["shape"][1], mean, std)
     if prepared["kind"] == "vectors":
         reference = np.array(prepared["reference"], np.float32) if "reference" in prepared else None
         return VectorViews(np.array(mean, np.float32), np.array(std, np.float32), prepared.get("blocks"), reference)
@@ -220,7 +222,10 @@ def load(run: str | Path, fit: str | None = None, network: nn.Module | None = No
         net.load_state_dict({name: value for name, value in tensors.items() if name not in heads})
     except RuntimeError as error:
         raise StateError("C022", f"{folder.name}/{WEIGHTS} does not fit {CARD}: {error}") from None
-    return Model(net.eval().requires_grad_(False), tuple(card["classes"]), card, make_views(card["inputs"]))
+    kind = Model
+    if card.get("alphabet"):
+        from semilla.inference.reader import Reader as kind  # it is a Model itself, so that page imports this one
+    return kind(net.eval().requires_grad_(False), tuple(card["classes"]), card, make_views(card["inputs"]))
 
 
 def refuse_pretrained(card: dict[str, Any], folder: Path) -> None:

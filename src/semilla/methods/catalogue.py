@@ -19,7 +19,7 @@ from semilla.errors import UsageError
 if TYPE_CHECKING:
     from semilla.contract import Method
 
-VIEWS = ("none", "weak", "strong", "lecture", "drop", "swap", "contrastive")
+VIEWS = ("none", "weak", "strong", "lecture", "photometric", "drop", "swap", "contrastive")
 
 
 @dataclass(frozen=True, slots=True)

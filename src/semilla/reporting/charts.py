@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from semilla.evidence.confusion import Confusion
 from semilla.evidence.intervals import Interval, wilson
+from semilla.evidence.verdict import ACCURACY
 from semilla.inference.calibration import BINS, bins_of, calibration_error
 from semilla.reporting.figures import COOL, GROUND, INK, OTHER, OWN, WARM, Chart, draw, label, percent
 from semilla.reporting.page import minus
@@ -32,6 +33,7 @@ def difference_chart(verdict: dict[str, Any]) -> Chart | None:
     if not np.isfinite([mean, low, high]).all():
         return None
     colour = {"helped": OWN, "hurt": WARM}.get(verdict["word"], OTHER)
+    measure = verdict.get("measure", ACCURACY)
 
     def paint(axes: Axes) -> None:
         reach = 1.15 * max(abs(low), abs(high), 1.0)
@@ -40,7 +42,7 @@ def difference_chart(verdict: dict[str, Any]) -> Chart | None:
         axes.plot([mean], [0], "o", color=colour, markersize=9)
         axes.annotate(minus(f"{mean:+.1f}"), (mean, 0), (0, 9), textcoords="offset points", ha="center", color=INK)
         axes.xaxis.set_major_formatter(lambda value, place: minus(f"{value:+g}") if value else "0")
-        axes.set(xlim=(-reach, reach), ylim=(-0.6, 1.1), yticks=[], xlabel="difference in points of accuracy")
+        axes.set(xlim=(-reach, reach), ylim=(-0.6, 1.1), yticks=[], xlabel=f"difference in points of {measure}")
         axes.spines["left"].set_visible(False)
         for side, words in ((0.0, "← worse than labels alone"), (1.0, "better than labels alone →")):
             axes.text(side, 1.02, words, transform=axes.transAxes, ha="left" if side == 0 else "right", fontsize=9)
@@ -49,16 +51,22 @@ def difference_chart(verdict: dict[str, Any]) -> Chart | None:
         "difference",
         (WIDE, 1.25),
         paint,
-        caption="The difference in accuracy and its 95 % interval. Only an interval that leaves out zero decides.",
-        alt=minus(f"Difference in accuracy {mean:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}."),
+        caption=f"The difference in {measure} and its 95 % interval. Only an interval that leaves out zero decides.",
+        alt=minus(f"Difference in {measure} {mean:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}."),
         header=("estimate", "points"),
         rows=[("difference", mean), ("low", low), ("high", high)],
     )
 
 
-def learning_chart(fits: Sequence[FitData]) -> Chart | None:
-    """Held-out accuracy over the steps; the first fit stands out."""
-    curves = [(fit, fit.curve(f"{fit.held_out}/accuracy")) for fit in fits]
+def learning_chart(fits: Sequence[FitData], metric: str = ACCURACY, words: str = ACCURACY) -> Chart | None:
+    """A held-out metric over the steps; the first fit stands out.
+
+    Args:
+        fits: whose curves are drawn.
+        metric: as the log calls it.
+        words: as people call it.
+    """
+    curves = [(fit, fit.curve(f"{fit.held_out}/{metric}")) for fit in fits]
     curves = [(fit, curve) for fit, curve in curves if curve]
     if not curves:
         return None
@@ -69,21 +77,23 @@ def learning_chart(fits: Sequence[FitData]) -> Chart | None:
             style: dict[str, Any] = {"color": OTHER, "linestyle": dashes} if place else {"color": OWN}
             steps, scores = zip(*curve, strict=True)
             axes.plot(steps, scores, linewidth=1.9, marker="o", markersize=2.8, label=label(fit.title, 24), **style)
-        axes.set(xlabel="step", ylabel=f"accuracy on the {curves[0][0].held_out} part")
+        axes.set(xlabel="step", ylabel=f"{words} on the {curves[0][0].held_out} part")
         reached = [score for _, curve in curves for _, score in curve]
-        axes.set_ylim(max(-0.01, min(reached) - 0.05), min(1.01, max(reached) + 0.05))  # no point is cut away
+        most = max(1.01, max(reached))  # an error rate may be above 1; no point is cut away
+        axes.set_ylim(max(-0.01, min(reached) - 0.05), min(most, max(reached) + 0.05))
         axes.yaxis.set_major_formatter(_PERCENT)
         axes.grid(axis="y")
-        axes.legend(*(list(reversed(found)) for found in axes.get_legend_handles_labels()), loc="lower right")
+        corner: Literal["lower right", "upper right"] = "lower right" if metric == ACCURACY else "upper right"
+        axes.legend(*(list(reversed(found)) for found in axes.get_legend_handles_labels()), loc=corner)
 
     ends = ", ".join(f"{fit.title} ends at {percent(curve[-1][1])}" for fit, curve in curves)
     return draw(
         "learning_curves",
         (WIDE, 3.1),
         paint,
-        caption="Accuracy on held-out labels while training. They were looked at, never learnt from.",
-        alt=f"Accuracy over the training steps: {ends}.",
-        header=("fit", "step", "accuracy"),
+        caption=f"{words.capitalize()} on held-out labels while training. They were looked at, never learnt from.",
+        alt=f"{words.capitalize()} over the training steps: {ends}.",
+        header=("fit", "step", metric),
         rows=[(fit.name, step, score) for fit, curve in curves for step, score in curve],
     )
 

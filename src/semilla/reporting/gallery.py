@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from semilla.augment.images import VIEWS
-from semilla.data.dataset import Dataset
+from semilla.data.dataset import Dataset, held_out_fingerprint
 from semilla.data.reading import TableReading
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
@@ -131,7 +131,7 @@ def _source(run: RunData, data: Any) -> Source | None:
 def _kind(fit: FitData) -> str:
     """What can be shown of an example: ``pictures``, the ``values`` of a table's row, or nothing."""
     inputs = fit.card.get("inputs", {})
-    if inputs.get("kind") == "images":
+    if inputs.get("kind") in ("images", "text"):
         return "pictures"
     return "values" if (inputs.get("reading") or {}).get("columns") else ""
 
@@ -148,6 +148,8 @@ def _not_read(source: Source, error: Exception, kind: str, say: Callable[[str], 
 
 def _same(dataset: Dataset, fit: FitData) -> bool:
     """Whether the labels that were saved with the outputs are those of the data."""
+    if dataset.kind == "text":
+        return bool(held_out_fingerprint(dataset) == fit.described.get("fit", {}).get("data", {}).get("held_out"))
     known = {name: number for number, name in enumerate(fit.classes)}
     for part, outputs in fit.parts.items():
         if outputs.labels is None:

@@ -191,7 +191,7 @@ def read_fit(folder: Path) -> FitData:
     """
     described, card = (_object(folder / name, "restore it from a copy") for name in ("fit.json", CARD))
     refuse_pretrained(card, folder)
-    if not card.get("classes"):
+    if not card.get("classes") and not card.get("alphabet"):
         raise StateError("C022", f"{folder.name}/{CARD} lacks classes", "restore it from a copy")
     result = _object(folder / "result.json", "") if (folder / "result.json").exists() else {}
     events = _lines(folder / "events.jsonl")

@@ -22,6 +22,7 @@ from semilla.reporting.class_scores import ClassRow, class_rows
 from semilla.reporting.figures import Chart, table
 from semilla.reporting.page import SHORT, render
 from semilla.reporting.provenance import private, provenance
+from semilla.reporting.reading_report import is_reading, reading_figures, reading_page, readings_table
 from semilla.reporting.run_data import BASELINE, FitData, IntArray, Part, RunData, read_run
 from semilla.reporting.verdict import verdict_words
 
@@ -62,14 +63,20 @@ def report(
     if read.unfinished:
         what = f"{' and '.join(read.unfinished)} begun and not finished, so the report goes without"
         say(f"warn[C023]: {what}; semilla train … --out {shlex.quote(str(run))} --resume goes on")
-    shown = figures_of(read)
-    page = render("report.html", **page_values(read, shown, pictures, data, say))
+    if is_reading(read.model):
+        shown = reading_figures(read)
+        page = reading_page(read, shown, pictures, data, say)
+    else:
+        shown = figures_of(read)
+        page = render("report.html", **page_values(read, shown, pictures, data, say))
     folder = read.folder / FIGURES
     with files.resource_errors("cannot write the report", read.folder, len(page)):
         files.make_folder(folder.absolute())
     for chart in shown.values():
         chart.save(folder)
-    if rows := _scored_classes(read.model):
+    if is_reading(read.model):
+        files.write_atomic(folder / "readings.csv", readings_table(read))
+    elif rows := _scored_classes(read.model):
         files.write_atomic(folder / "classes.csv", table(ClassRow.HEADER, [row.cells() for row in rows]))
     files.write_atomic(read.folder / REPORT, page.encode())
     return read.folder / REPORT

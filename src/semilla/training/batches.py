@@ -32,8 +32,8 @@ class Views(Protocol):
     def draws(self, name: str) -> int:
         """Uniform draws the view needs for each example."""
 
-    def __call__(self, name: str, inputs: Tensor, draws: Tensor, /, *width: Tensor) -> View:
-        """One view of a batch; views of lines are also passed their width, int64 (B,) valid columns."""
+    def __call__(self, *arguments: Any, **named: Any) -> View:
+        """One view of a batch: its name, inputs, draws; views of lines are also passed the valid columns of each."""
 
 
 @dataclass(frozen=True, slots=True)

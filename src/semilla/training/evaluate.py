@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from semilla.contract import Net, Output, Task
+from semilla.contract import Guess, Net, Output, Task
 from semilla.data.dataset import Examples, Inputs
 from semilla.data.lines import widths_of
 from semilla.parts.forward import training_mode
@@ -40,6 +40,15 @@ def outputs(net: Net, views: Views, inputs: Inputs, device: torch.device) -> Ite
                 yield net(views("none", rows, torch.zeros(len(rows), 0)))
             else:
                 yield _lines(net, views, inputs, start, widths[start : start + BATCH], device)
+
+
+def read(net: Net, task: Task, views: Views, inputs: Inputs, device: torch.device) -> Guess:
+    """The task's reading of plain examples, on the CPU: targets as `stack_targets` puts them together, confidences."""
+    guesses = [task.guess(output) for output in outputs(net, views, inputs, device)]
+    if not guesses:
+        return Guess(torch.empty(0, 1, dtype=torch.int64), torch.empty(0))
+    target = stack_targets([each.target.cpu() for each in guesses])
+    return Guess(target, torch.cat([each.confidence.float().cpu() for each in guesses]))
 
 
 def _lines(
@@ -110,13 +119,11 @@ class Evaluation:
         For a method with a threshold also ``kept``, the share of guesses it would use, and the first metric over those
         alone: what the pseudo-labels may be worth. It is left out where none is kept.
         """
-        read = outputs(net, self.views, self.examples.inputs, self.device)
-        guesses = [self.task.guess(output) for output in read]
-        guess = stack_targets([each.target.cpu() for each in guesses])
+        guess, confidence = read(net, self.task, self.views, self.examples.inputs, self.device)
         truth = torch.from_numpy(self.examples.labels) if self.truth is None else self.truth.cpu()
         metrics = self.task.metrics(guess, truth)
         if self.threshold is not None:
-            kept = torch.cat([each.confidence.cpu() for each in guesses]) >= self.threshold
+            kept = confidence >= self.threshold
             metrics["kept"] = kept.double().mean().item()
             if kept.any():
                 headline, value = next(iter(self.task.metrics(guess[kept], truth[kept]).items()))

@@ -11,18 +11,19 @@ import torch
 from torch import nn
 
 from semilla import files
-from semilla.config import OWN_NETWORKS, TIMM, Settings, timm_models
+from semilla.config import OWN_NETWORKS, RECOGNISERS, TIMM, Settings, timm_models
 from semilla.data.dataset import Dataset, Split
 from semilla.errors import DataError, UsageError
-from semilla.networks import MLP, SmallCNN, WhitenedCNN, WideResNet
+from semilla.networks import CRNN, MLP, AttentionReader, ConvTransformer, SmallCNN, WhitenedCNN, WideResNet
 from semilla.networks import weights as weight_files
 from semilla.networks.timm_backbone import TimmBackbone, download, pretraining
 from semilla.networks.weights import HUB, Weights
-from semilla.training import devices, probe
+from semilla.training import devices, probe, strings
 from semilla.training.devices import available_cores, choose_device, choose_precision
 
 RATES = {"sgd": 0.03, "adamw": 2e-3}
 FINE_TUNING_RATES = {"sgd": 3e-3, "adamw": 3e-4}
+TEXT_RATES = {"sgd": 1e-2, "adamw": 1e-3}
 STEPS_CPU, STEPS_GPU = 600, 30_000
 FINE_TUNING = 4
 """Pretrained networks get one step in so many."""
@@ -34,6 +35,10 @@ DEFAULT_PRETRAINED = f"{TIMM}resnet18"
 SMALL_SIDE = 64
 """Pixels up to which the networks of the papers are meant, and their batches."""
 WIDTHS = {"small_cnn": 32, "whitened_cnn": 64, "wide_resnet": 2, "mlp": 128}
+WIDTHS |= {"crnn": 32, "conv_transformer": 32, "attention_reader": 32}
+TEXT_STEPS_CPU, TEXT_BATCH, TEXT_CLIP = 1_500, 32, 5.0
+PROBED_ASPECT = 10
+"""Width by height of the line on which ways to compute are measured."""
 
 
 def choose_size(settings: Settings) -> tuple[int | None, str]:
@@ -145,6 +150,7 @@ def complete(
     device = fill("device", *choose_device(settings.device))
     chosen["device"] = device
     small = dataset.kind == "vectors" or _side(dataset) <= 16
+    text = dataset.kind == "text"
     cores = (1, "several would wait for one another on so little work"), (available_cores(), "the cores it may use")
     fill("threads", *cores[0 if small else 1])
     network, tuned = fill("network", *_network(settings, dataset, device)), settings.weights is not None
@@ -155,48 +161,70 @@ def complete(
     _size(settings, dataset, fill)
     labeled, unlabeled = len(split.labeled.labels), len(split.unlabeled)
     if labeled:
-        steps = fill("steps", *_steps(device, tuned))
+        steps = fill("steps", *_steps(device, tuned, text))
         batch = fill("labeled_batch", *_labeled_batch(dataset, device, labeled))
         fill("unlabeled_batch", max(2, min(2 * batch, unlabeled)), "twice the labeled batch")  # BatchNorm needs 2
-        optimizer = fill("optimizer", *(("adamw", "pretrained weights") if tuned else ("sgd", "as in the papers")))
+        optimizer = fill("optimizer", *_optimizer(tuned, text))
     else:
         chosen["labeled_batch"] = 0
         batch = fill("unlabeled_batch", max(2, min(PRETRAINING_BATCH, unlabeled)), "many to compare with, all at most")
         _check_company(batch)
         steps = fill("steps", *_pretraining_steps(device, unlabeled, batch))
         optimizer = fill("optimizer", "adamw", "for pre-training")
-    if tuned:
-        fill("learning_rate", FINE_TUNING_RATES[optimizer], f"{optimizer}, to refine pretrained weights")
-        fill("layer_decay", LAYER_DECAY, "pretrained layers near the input are general and change least")
+    _rates(fill, optimizer, tuned, text)
+    if tuned and not text:
         reasons["weights"] = _classifier(settings, network, len(dataset.classes))
-    else:
-        fill("learning_rate", RATES[optimizer], optimizer)
     horizon = max(2, min(1000, steps // 10))
     fill("ema_decay", 1 - 1 / horizon, f"averages about the last {horizon} steps: a tenth of the run, 1,000 at most")
     fill("evaluate_every", max(1, steps // 20), "20 times in a run")
     fill("save_every", max(1, steps // 10), "10 times in a run")
     fill("log_every", max(1, min(50, steps // 20)), "20 times in a run, every 50 steps at least")
     measured = device == "cpu" and not (small or own_network)
-    way, reason = _way(dataclasses.replace(settings, **chosen), dataset, measured)
+    way, reason = _way(dataclasses.replace(settings, **chosen), dataset, split, measured)
     fill("precision", way.precision, reason)
-    if dataset.kind == "images":
+    if dataset.kind != "vectors":
         fill("memory_format", way.memory_format, reason if measured else "convolutions are usually faster so")
     return dataclasses.replace(settings, **chosen), reasons
 
 
-def _way(settings: Settings, dataset: Dataset, measured: bool) -> tuple[probe.Way, str]:
+def _rates(fill: Any, optimizer: str, tuned: bool, text: bool) -> None:
+    """How fast to learn."""
+    if tuned:
+        rates = TEXT_RATES if text else FINE_TUNING_RATES
+        fill("learning_rate", rates[optimizer], f"{optimizer}, to refine pretrained weights")
+    else:
+        fill("learning_rate", RATES[optimizer], optimizer)
+    if text:
+        fill("clip", TEXT_CLIP, "the gradient through a whole line may be large")
+    elif (
+        tuned
+    ):  # for text: what was learnt on generated lines is as far from real ones in the first layer as in the last
+        fill("layer_decay", LAYER_DECAY, "pretrained layers near the input are general and change least")
+
+
+def _way(settings: Settings, dataset: Dataset, split: Split, measured: bool) -> tuple[probe.Way, str]:
     """How to compute, among the ways that the user left open, and why."""
     precision, reason = choose_precision(settings.precision, settings.device or "cpu")
     if not measured or None not in (settings.precision, settings.memory_format):
         return probe.Way(precision, settings.memory_format or "channels_last"), reason
     wanted = settings.precision, settings.memory_format
     ways = [way for way in probe.WAYS if all(one in (None, own) for one, own in zip(wanted, way, strict=True))]
-    spec = _spec(settings, dataset)
+    spec = _spec(settings, dataset, outputs(settings, dataset, split))
+    shape = tuple(dataset.inputs.shape[1:])
+    if dataset.kind == "text":
+        shape = (*shape[:2], PROBED_ASPECT * shape[1])
     with torch.random.fork_rng([]), devices.threads(settings.threads or 1):
-        return probe.fastest(network_from(spec), spec, dataset.inputs.shape[1:], ways)
+        return probe.fastest(network_from(spec), spec, shape, ways)
 
 
-def build_network(settings: Settings, dataset: Dataset) -> tuple[nn.Module, dict[str, Any]]:
+def outputs(settings: Settings, dataset: Dataset, split: Split) -> int:
+    """How many logits the network has: one for each class; for text the special symbol and the alphabet."""
+    if dataset.kind == "text":
+        return 1 + len(strings.alphabet(settings, split).symbols)
+    return max(1, len(dataset.classes))  # pre-training has none
+
+
+def build_network(settings: Settings, dataset: Dataset, split: Split) -> tuple[nn.Module, dict[str, Any]]:
     """The network and the arguments that build it again, with the weights it starts from if it does not start anew.
 
     Raises:
@@ -205,10 +233,12 @@ def build_network(settings: Settings, dataset: Dataset) -> tuple[nn.Module, dict
         StateError: C060 or C061, the weights are damaged or are another network's.
         ResourceError: R060, weights cannot be downloaded.
     """
-    spec = _spec(settings, dataset)
+    spec = _spec(settings, dataset, outputs(settings, dataset, split))
     weights = None
     if settings.weights is not None:
         weights = download(spec["name"]) if settings.weights == HUB else weight_files.read(settings.weights)
+    if weights is not None and dataset.kind == "text":
+        weights = strings.grown(weights, settings, split)
     net = network_from(spec, weights)
     if isinstance(net, TimmBackbone):
         net.probe(dataset.inputs.shape[1:])
@@ -226,6 +256,7 @@ def network_from(spec: dict[str, Any], weights: Weights | None = None) -> nn.Mod
     """
     kinds: dict[str, type[nn.Module]]
     kinds = {"mlp": MLP, "small_cnn": SmallCNN, "whitened_cnn": WhitenedCNN, "wide_resnet": WideResNet}
+    kinds |= {"crnn": CRNN, "conv_transformer": ConvTransformer, "attention_reader": AttentionReader}
     arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
     arguments.pop("weights", None)
     if spec["name"].startswith(TIMM):
@@ -245,9 +276,12 @@ def placed(net: nn.Module, device: str, memory_format: str = "channels_last") ->
     return net
 
 
-def _spec(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+def _spec(settings: Settings, dataset: Dataset, classes: int) -> dict[str, Any]:
     """The network's name and arguments as JSON values."""
     assert settings.network is not None
+    if (settings.network in RECOGNISERS) != (dataset.kind == "text"):
+        fix = f"network={' or '.join(RECOGNISERS)}" if dataset.kind == "text" else "--task text, or another network"
+        raise DataError("D112", f"network {settings.network} does not read {dataset.kind}", f"set {fix}")
     if (settings.network == "mlp") != (dataset.kind == "vectors"):
         fix = (
             "network=mlp"
@@ -255,10 +289,12 @@ def _spec(settings: Settings, dataset: Dataset) -> dict[str, Any]:
             else "network=small_cnn, whitened_cnn or wide_resnet, or a timm model"
         )
         raise DataError("D112", f"network {settings.network} does not read {dataset.kind}", f"set {fix}")
-    spec: dict[str, Any] = {"name": settings.network, "classes": max(1, len(dataset.classes))}  # pre-training has none
+    spec: dict[str, Any] = {"name": settings.network, "classes": classes}
     channels, *size = dataset.inputs.shape[1:]
     if settings.network == "mlp":
         return spec | {"inputs": channels, "width": settings.width}
+    if settings.network in RECOGNISERS:
+        return spec | {"channels": channels, "height": size[0], "width": settings.width}
     if settings.network == "wide_resnet":
         return spec | {"channels": channels, "widen": settings.width}
     if settings.network in ("small_cnn", "whitened_cnn"):
@@ -269,6 +305,8 @@ def _spec(settings: Settings, dataset: Dataset) -> dict[str, Any]:
 def _network(settings: Settings, dataset: Dataset, device: str) -> tuple[str, str]:
     if dataset.kind == "vectors":
         return "mlp", "feature vectors"
+    if dataset.kind == "text":
+        return "crnn", "reads lines of any width, and is the fastest of its kind"
     side = _side(dataset)
     if settings.weights is not None:
         return DEFAULT_PRETRAINED, "has published weights and is small"
@@ -289,11 +327,19 @@ def _size(settings: Settings, dataset: Dataset, fill: Any) -> None:
 
 def usual_steps(settings: Settings) -> int:
     """The steps of a run that does not say how many."""
-    return _steps(settings.device or "cpu", settings.weights is not None)[0]
+    return _steps(settings.device or "cpu", settings.weights is not None, settings.network in RECOGNISERS)[0]
 
 
-def _steps(device: str, tuned: bool) -> tuple[int, str]:
-    steps = STEPS_CPU if device == "cpu" else STEPS_GPU
+def _optimizer(tuned: bool, text: bool) -> tuple[str, str]:
+    if text:
+        return "adamw", "recurrent and attention layers learn slowly without it"
+    return ("adamw", "pretrained weights") if tuned else ("sgd", "as in the papers")
+
+
+def _steps(device: str, tuned: bool, text: bool) -> tuple[int, str]:
+    steps = STEPS_GPU if device != "cpu" else TEXT_STEPS_CPU if text else STEPS_CPU
+    if tuned and text:
+        return steps, f"default budget on {device}"
     if tuned:
         return steps // FINE_TUNING, f"default budget on {device} from pretrained weights"
     return steps, f"default budget on {device}"
@@ -315,6 +361,8 @@ def _check_company(batch: int) -> None:
 
 
 def _labeled_batch(dataset: Dataset, device: str, labeled: int) -> tuple[int, str]:
+    if dataset.kind == "text":
+        return min(TEXT_BATCH, labeled), f"{TEXT_BATCH}, or all {labeled} labeled lines"
     side = _side(dataset)
     if side <= SMALL_SIDE:
         return min(64, labeled), f"64, or all {labeled} labeled examples"
@@ -337,4 +385,6 @@ def _classifier(settings: Settings, network: str, classes: int) -> str:
 
 
 def _side(dataset: Dataset) -> int:
+    if dataset.kind == "text":  # of any width
+        return int(dataset.inputs.shape[2])
     return min(dataset.inputs.shape[2:]) if dataset.kind == "images" else 0

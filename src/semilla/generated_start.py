@@ -1,0 +1,127 @@
+"""A recogniser that has read generated lines alone: what training on few transcribed ones starts from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from semilla import files
+from semilla.data.dataset import Dataset, Examples, take
+from semilla.data.lines import Lines
+from semilla.data.rows import Rows
+from semilla.fitting import Result, make_run_folder, plan_fit, versions
+from semilla.generating import Renderer, generate, renderer
+from semilla.inference.model import RUN
+from semilla.tasks.alphabet import VIETNAMESE
+from semilla.text import clean
+
+GENERATED = "generated"
+"""What asks for it among the methods of pre-training."""
+LINES, HELD_OUT, STEPS = 20_000, 300, 2_000
+"""Lines to learn from, lines to be scored on, and steps, unless others are asked for."""
+WORDS = ("corpus", "look", "fonts", "lines", "mode", "case", "balance", "text_column")
+"""What may be said of the lines."""
+
+
+def pretrain_generated(
+    out: str | Path,
+    *,
+    corpus: str | os.PathLike[str] | Sequence[str] = "vietnamese",
+    look: str = "all",
+    fonts: Sequence[str | os.PathLike[str]] = (),
+    lines: int = LINES,
+    mode: str = "lines",
+    case: str = "keep",
+    balance: float = 0.0,
+    text_column: str | None = None,
+    height: int = 32,
+    seed: int = 0,
+    minutes: float | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "semilla.train(…)",
+    progress: TextIO | None = None,
+    say: Callable[[str], object] = lambda line: None,
+    **changes: Any,
+) -> Result:
+    """Train a recogniser on generated lines, which need neither pictures nor transcriptions.
+
+    Args:
+        out: the run folder.
+        corpus: as for `semilla.generating.generate_text`, and so the next seven.
+        look: what the lines look like.
+        fonts: to draw with.
+        lines: how many.
+        mode: ``lines`` or ``words``.
+        case: of the letters.
+        balance: how much rare characters are preferred.
+        text_column: of the corpus.
+        height: pixels.
+        seed: of the lines and of the training.
+        minutes: of training, instead of ``steps``.
+        resume: take up a run where it stopped; the same lines are drawn again.
+        overwrite: start anew.
+        command: what to write into the run folder as its origin.
+        progress: a stream for progress bars.
+        say: called with each line for people.
+        **changes: settings of the training by name, such as ``steps=4000, network="crnn"``.
+
+    Raises:
+        SemillaError: those of the generator and of training.
+    """
+    folder = Path(out)
+    pen = renderer(
+        corpus, fonts=fonts, height=height, look=look, mode=mode, case=case, balance=balance, text_column=text_column,
+        seed=seed,
+    )  # fmt: skip
+    for line in pen.warnings():
+        say(line)
+    dataset = generated_dataset(pen, lines, progress)
+    words = {"views": ("weak",), "steps": None if minutes else STEPS, **changes, "seed": seed}
+    words = {name: value for name, value in words.items() if value is not None}
+    common: dict[str, Any] = {"out": folder, "resume": resume, "minutes": minutes, "recipe": None}
+    fit, place = plan_fit(dataset, method="supervised", name=GENERATED, **common, **words)
+    say(f"{len(dataset.labels):,} generated lines of {clean(pen.corpus.name)}: {fit.settings.steps:,} steps")
+    make_run_folder(folder)
+    result = fit.run(place, resume=resume, overwrite=overwrite, progress=progress)
+    _write(folder, fit.name, dataset, command)
+    say(f"on generated lines that it did not learn from: CER {100 * result.scores['test/cer']:.1f} %")
+    return result
+
+
+def generated_dataset(pen: Renderer, count: int, progress: TextIO | None = None) -> Dataset:
+    """Generated lines as a data set: ``count`` to learn from, `HELD_OUT` more to be scored on."""
+    block = generate(pen, count + HELD_OUT, progress=progress)
+    pool = Lines.of(list(block), block.height)
+    classes = tuple(sorted(set(block.texts)))
+    number = {text: place for place, text in enumerate(classes)}
+    labels = np.array([number[text] for text in block.texts], np.int64)
+    rows = Rows(pool, np.arange(len(labels)))
+    test = Examples(take(rows, np.arange(count, count + HELD_OUT)), labels[count:])
+    return Dataset(GENERATED, "text", classes, take(rows, np.arange(count)), labels[:count], test=test)
+
+
+def corpus_for(texts: Sequence[str]) -> str:
+    """The built-in corpus that is nearest to the labels: by their letters."""
+    letters = set("".join(texts))
+    if letters & set(VIETNAMESE):
+        return "vietnamese"
+    return "digits" if letters and all(letter.isdigit() for letter in letters) else "english"
+
+
+def _write(folder: Path, name: str, dataset: Dataset, command: str) -> None:
+    described = {
+        "format": 1,
+        "command": command,
+        "data": {"name": dataset.name, "kind": dataset.kind, "classes": [], "source": None, "notes": []},
+        "fits": [name],
+        "verdict": None,
+        "shipped": name,
+        "why": "it was trained on generated lines; semilla train DATA --task text --init starts from it",
+        "versions": versions(),
+    }
+    files.write_json(folder / RUN, described)

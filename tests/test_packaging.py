@@ -326,7 +326,7 @@ def test_what_is_imported_is_declared():
         if module not in sys.stdlib_module_names | {"semilla"}
     }
     optional = PROJECT["optional-dependencies"]
-    extras = [need for name in ("parquet", "timm", "onnx", "datasets") for need in optional[name]]
+    extras = [need for name in ("parquet", "timm", "onnx", "datasets", "text") for need in optional[name]]
     declared = set(requirements([*PROJECT["dependencies"], *(need for need in extras if "semilla" not in need)]))
     assert used <= declared
     # timm needs the torchvision of the torch that is there, sets of datasets are handed in, ONNX is imported by name

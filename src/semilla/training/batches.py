@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,16 @@ class Views(Protocol):
     def draws(self, name: str) -> int:
         """Uniform draws the view needs for each example."""
 
-    def __call__(self, *arguments: Any, **named: Any) -> View:
-        """One view of a batch: its name, inputs, draws; views of lines are also passed the valid columns of each."""
+    def __call__(self, name: str, inputs: Tensor, draws: Tensor, /) -> View:
+        """One view of a batch. Those of lines take a fourth argument, the width: int64 (B,) valid columns."""
+
+
+def view_of(views: Views, name: str, inputs: Tensor, draws: Tensor, width: Tensor | None) -> View:
+    """One view of a batch, which is of lines where it has a width."""
+    if width is None:
+        return views(name, inputs, draws)
+    made: View = cast(Any, views)(name, inputs, draws, width)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +154,8 @@ class Batches:
             inputs = torch.cat([wanted[place].inputs for place in places])
             draws = torch.cat([drawn[place][:, :count] for place in places])
             own = [widths for place in places if (widths := wanted[place].widths) is not None]
-            width = [torch.from_numpy(np.concatenate(own)).to(inputs.device)] if own else []
-            parts = self._views(name, inputs, draws, *width).split([sizes[place] for place in places])
+            width = torch.from_numpy(np.concatenate(own)).to(inputs.device) if own else None
+            parts = view_of(self._views, name, inputs, draws, width).split([sizes[place] for place in places])
             made.update(zip(places, parts, strict=True))
         return [made[place] for place in range(len(wanted))]
 

@@ -15,7 +15,7 @@ from semilla.contract import Guess, Net, Output, Task
 from semilla.data.dataset import Examples, Inputs
 from semilla.data.lines import widths_of
 from semilla.parts.forward import training_mode
-from semilla.training.batches import Views
+from semilla.training.batches import Views, view_of
 
 BATCH = 512
 """Examples in one forward. The result does not depend on it, only memory does."""
@@ -59,7 +59,7 @@ def _lines(
     for group in groups:
         rows = torch.from_numpy(np.ascontiguousarray(inputs[start + group])).to(device)
         width = torch.from_numpy(widths[group]).to(device)
-        output = net(views("none", rows, torch.zeros(len(rows), 0), width))
+        output = net(view_of(views, "none", rows, torch.zeros(len(rows), 0), width))
         lengths = output.lengths
         if lengths is None and output.logits.dim() == 3:
             lengths = torch.full((len(rows),), output.logits.shape[1], device=device)

@@ -321,3 +321,11 @@ def test_the_box_of_a_text_holds_its_ink():
         assert box[1] >= 52
         assert box[2] <= 102 + letters.width
         assert box[3] <= 52 + letters.height
+
+
+def test_a_picture_has_the_frames_that_its_text_needs():
+    text = "lllliiil"  # 8 letters and the 6 blanks between equal ones
+    drawer = renderer([text], look="plain", height=16)
+    assert drawer.render(0)[0].shape[1] >= 4 * 14
+    ink, wider = (np.asarray(drawer.ink(0, border)) for border in (0, 16))
+    assert wider.sum(dtype=int) == ink.sum(dtype=int) > 0

@@ -321,3 +321,12 @@ def test_the_box_of_a_text_holds_its_ink():
         assert box[1] >= 52
         assert box[2] <= 102 + letters.width
         assert box[3] <= 52 + letters.height
+
+
+def test_a_picture_has_the_frames_that_its_text_needs():
+    text = "lllliiil"  # 8 letters, and 5 blanks between equal ones
+    narrow = [font.path for font in find_fonts()[0] if font.name == "DejaVuSans.ttf"]
+    drawer = renderer([text], look="plain", height=16, fonts=narrow, words=(1, 1))
+    assert drawer.render(0)[0].shape[1] == 4 * (len(text) + 5)
+    ink, wider = (np.asarray(drawer.ink(0, border)) for border in (0, 16))
+    assert wider.sum(dtype=int) == ink.sum(dtype=int) > 0

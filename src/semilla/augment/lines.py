@@ -1,17 +1,21 @@
-"""Views of lines of text: pictures of one height and many widths, padded to a common one.
+"""Views of text lines: a few decisions for each line on the CPU, the pixels of the whole batch on the device.
 
-A view is a row of `LINE_VIEWS`. Its decisions come from uniform draws handed in, one column for each, so a view is a
-function of its draws: for every line the same, whatever else is in the batch and however much padding there is. A row
-says whether it keeps the time axis: whether what stood in a column stands there still. Where it does not, the view's
-geometry says where each pixel came from, so that a prediction for one view can be told in the columns of another.
+A view is a row of `LINE_VIEWS`, which says whether it keeps the time axis: whether a column of the view shows the same
+column of the line. Predictions for each frame can be compared between such views as they are; `strong` stretches and
+slants, and its `geometry` says where each pixel came from.
+
+A view is a function of its draws: whatever else is in the batch, and however much padding there is, a line looks the
+same. So every decision is one column of the draws, noise is hashed from a draw and the place of each pixel, and nothing
+is computed from a line but its own valid columns.
+
+Shapes: B lines, height H, width W of the widest; levels are float32, 0 to 1.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,274 +23,340 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semilla.augment.resampling import send
+from semilla.augment.geometry import Maps, Vector
+from semilla.augment.resampling import BLOCK, send
+from semilla.config import nearest
 from semilla.contract import View
 from semilla.errors import DataError, UsageError
-from semilla.randomness import generator
 
-Vector: TypeAlias = npt.NDArray[np.float64]
 Columns: TypeAlias = Iterator[Vector]
 """The draws, (B,) for each decision, in the order in which the decisions are made."""
 
-BOXES = 3
-"""Boxes that may be erased."""
-STRETCH, SLANT, TALLER, RISE = (0.8, 1.25), 0.35, (0.85, 1.1), 0.06
-"""Width by width; columns a row of difference in height; height by height; shift by height, up or down."""
-TILT, STEEPEST = 0.08, 0.05
-"""How far a line's ends rise by turning, by height; and the sine of the largest angle, for short ones."""
-_SHEET = 4096
-"""Columns of the noise that all lines share; each enters it at a place of its own."""
-_LOOK = 7 + 4 * BOXES
-_MOVE = 5
+SMALLEST, BOXES = 16, 3
+NOISE, BLUR, SHARPEN = 0.15, 0.8, 0.5
+"""Largest noise of a pixel in levels; largest share of the neighbours' mean in a blurred pixel, and less it in a sharp
+one."""
+SLANT, DEGREES, RISE, MARGIN = 0.3, 3.0, 0.2, 0.2
+"""Columns by which a row moves against the next; largest turn, and height it may have from end to end, in heights, so
+that a long line stays in its picture; largest empty margin at the left, in heights."""
+TALL, DOWN = (0.8, 1.05), 0.06
+"""Factors of the height; largest shift up or down, in heights."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineView:
-    """A row of `LINE_VIEWS`.
+    """A row of `LINE_VIEWS`. Its decisions are drawn in the order of the fields.
 
     Attributes:
         name: as methods ask for it.
-        tone: brightness and contrast changed, by up to this share; 2 draws.
-        look: also gamma, sharpness, the thickness of the ink, noise, erased boxes; 17 draws.
-        move: stretched, slanted, turned, made taller or lower, moved up or down, resampled once; 5 draws.
+        stretch: largest factor of the width, and one over the smallest, with slant, turn, height and place changed
+            too; 1 moves nothing. The picture grows with what it shows, so that no end of a line is lost. 6 draws:
+            stretch, slant, turn, height, margin, down.
+        sway: whether height and place change and nothing moves sideways. 2 draws: height, down.
+        ink: whether strokes of half of the lines are made thicker or thinner. 2 draws: which, how much.
+        blur: whether the line is blurred or sharpened. 1 draw.
+        curve: how far middle levels may bend away from the straight line. 1 draw.
+        contrast: how far contrast may leave 1. 1 draw.
+        brightness: how far the levels may move. 1 draw.
+        noise: whether each pixel changes at random. 2 draws: how much, the noise's own number.
+        boxes: small boxes filled with the line's own mean; for each 4 draws: whether and how wide, how high, x, y.
     """
 
     name: str
-    tone: float = 0.0
-    look: bool = False
-    move: bool = False
+    stretch: float = 1.0
+    sway: bool = False
+    ink: bool = False
+    blur: bool = False
+    curve: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    noise: bool = False
+    boxes: int = 0
+
+    @property
+    def keeps_time(self) -> bool:
+        """Whether every column shows what it showed before."""
+        return self.stretch == 1
 
     @property
     def draws(self) -> int:
         """Uniform draws for each line."""
-        return 2 * (self.tone > 0) + (_LOOK - 2) * self.look + _MOVE * self.move
+        moved = 6 * (self.stretch != 1) + 2 * self.sway
+        levels = (self.curve > 0) + (self.contrast > 0) + (self.brightness > 0)
+        return moved + 2 * self.ink + self.blur + levels + 2 * self.noise + 4 * self.boxes
 
-    @property
-    def keeps_time(self) -> bool:
-        """Whether what stood in a column stands there still."""
-        return not self.move
 
+_LEVELS = LineView("", ink=True, blur=True, curve=0.6, contrast=0.5, brightness=0.2, noise=True, boxes=BOXES)
 
 LINE_VIEWS = {
     view.name: view
     for view in (
         LineView("none"),
-        LineView("weak", tone=0.1),
-        LineView("photometric", tone=0.4, look=True),
-        LineView("strong", tone=0.4, look=True, move=True),
+        LineView("weak", contrast=0.1, brightness=0.05),
+        replace(_LEVELS, name="photometric", sway=True),
+        replace(_LEVELS, name="strong", stretch=1.25),
     )
 }
 
 
 class LineViews:
-    """Makes named views of uint8 lines of one height.
+    """Makes named views of uint8 grey lines of one height and any width.
 
     Args:
         height: pixels.
-        mean: of the grey levels, in [0, 1] units; of several channels their mean counts.
+        mean: of the levels, in [0, 1] units.
         std: likewise; at least one grey level is used.
+
+    Raises:
+        DataError: D160 for a height that cannot be augmented.
     """
 
     def __init__(self, height: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        if height < SMALLEST:
+            raise DataError("D160", f"lines of {height} pixels cannot be read", f"use a height of {SMALLEST} or more")
         self.height = height
-        self.mean, self.std = float(np.mean(mean)), max(1 / 255, float(np.mean(std)))
-        noise = generator(0, "noise of lines", 0).standard_normal((height, _SHEET))
-        self._noise = torch.from_numpy(noise.astype(np.float32))
+        (self.mean,), (self.std,) = mean, (max(value, 1 / 255) for value in std)
 
     def draws(self, name: str) -> int:
         """Uniform draws that the named view takes for each line.
 
         Raises:
-            UsageError: U140 for an unknown name.
+            UsageError: U110 for an unknown name.
         """
         return find(name).draws
 
-    def __call__(self, name: str, lines: Tensor, draws: Tensor, width: Tensor) -> View:
+    def __call__(self, name: str, inputs: Tensor, draws: Tensor, width: Tensor) -> View:
         """Make one view of a batch; the lines are left as they are.
 
         Args:
             name: a key of `LINE_VIEWS`.
-            lines: uint8 (B, 1, height, W), on the device where the view is wanted.
+            inputs: uint8 (B, 1, H, W), on the device where the view is wanted.
             draws: float32 (B, ``draws(name)``) in [0, 1), on the CPU (anywhere else they have to be fetched).
-            width: int64 (B,) valid columns of each line, from 1 to W.
+            width: int64 (B,) valid columns of each line, on the CPU likewise.
 
         Returns:
-            The view, 0 beyond each line's width.
+            Normalised lines, 0 beyond their ends; the widths on the device of the lines; the geometry, if the view has
+            any.
 
         Raises:
-            UsageError: U140 for an unknown name, U141 for draws or widths of the wrong shape.
-            DataError: D160 for lines of another type or height.
+            UsageError: U110 for an unknown name, U111 for draws of the wrong shape.
+            DataError: D111 for lines of another type or height, D161 for widths that are not of these lines.
         """
-        spec = find(name)
-        self._check(spec, lines, draws, width)
+        spec, device = find(name), inputs.device
+        widths = width.detach().cpu().numpy().astype(np.int64)
+        self._check(spec, inputs, draws, widths)
         columns = iter(draws.detach().cpu().numpy().astype(np.float64).T)
-        x, geometry, grey = _edged(lines, width).float().mul_(1 / 255), None, _mean(lines, width)
-        if spec.move:
-            x, width, geometry = _moved(x, width, columns)
-        if spec.tone:
-            x = _toned(x, grey, spec.tone, columns)
-        if spec.look:
-            x = self._looked(x, width, columns)
-        inside = torch.arange(x.shape[3], device=x.device) < width[:, None]
-        return View(x.sub_(self.mean).div_(self.std).mul_(inside[:, None, None]), geometry, width)
+        maps, mean = None, _mean(inputs, widths)
+        pixels = _continued(inputs, widths)
+        if spec.stretch != 1:
+            maps, widths = _bend(spec.stretch, self.height, widths, columns)
+            levels = _seen(pixels, maps, int(widths.max()))
+        else:
+            levels = pixels[:, 0].float()
+        levels = _sway(levels, columns) if spec.sway else levels
+        levels = _thicken(levels, widths, columns) if spec.ink else levels
+        levels = _blur(levels, widths, columns) if spec.blur else levels
+        levels = _recolour(spec, levels.div_(255), mean, columns)
+        levels = _disturb(levels, columns) if spec.noise else levels
+        levels = levels if spec.draws == 0 else levels.clamp_(0, 1)
+        for _ in range(spec.boxes):
+            _fill(levels, mean, widths, columns)
+        levels.sub_(self.mean).div_(self.std)
+        ends = send(widths, device)
+        if widths.min() < levels.shape[2]:
+            levels.mul_(torch.arange(levels.shape[2], device=device) < ends[:, None, None])
+        geometry = None if maps is None else send(maps.astype(np.float32), device)
+        return View(levels[:, None], geometry, ends)
 
-    def _check(self, spec: LineView, lines: Tensor, draws: Tensor, width: Tensor) -> None:
-        if lines.dtype != torch.uint8 or lines.ndim != 4 or tuple(lines.shape[1:3]) != (1, self.height):
-            found = f"{lines.dtype} lines of shape {tuple(lines.shape)}"
-            raise DataError("D160", found, f"pass torch.uint8 lines of shape (B, 1, {self.height}, W)")
-        wanted = len(lines), spec.draws
-        if not draws.is_floating_point() or tuple(draws.shape) != wanted or tuple(width.shape) != (len(lines),):
-            found = f"draws of shape {tuple(draws.shape)} and widths of shape {tuple(width.shape)} for '{spec.name}'"
-            raise UsageError("U141", found, f"pass float draws of shape {wanted} and {len(lines)} widths")
-
-    def _looked(self, x: Tensor, width: Tensor, columns: Columns) -> Tensor:
-        """Gamma, thickness of the ink, sharpness, noise, boxes: (B, 1, H, W) in about [0, 1], changed in place."""
-        gamma = _sent(np.exp(0.5 * _signed(next(columns))), x)
-        x = x.clamp_(1e-3, 1).pow_(gamma)
-        ink, soft = _signed(next(columns)), _signed(next(columns))
-        x = _inked(x, _sent(np.clip(2 * np.abs(ink) - 1, 0, 1) * np.sign(ink), x))
-        x = _edged(x, width)  # the padding saw other neighbours than the line's end
-        x = _softened(x, _sent(np.where(soft > 0, 0.3 * soft, 0.1 * soft), x))
-        amount, place = next(columns), next(columns)
-        sheet = self._noise.to(x.device)
-        start = send(np.floor(place * _SHEET).astype(np.int64), x.device)
-        found = (torch.arange(x.shape[3], device=x.device) + start[:, None]) % _SHEET
-        noise = sheet[:, found].transpose(0, 1)[:, None]
-        x = torch.addcmul(x, noise, _sent(0.1 * np.maximum(0, 2 * amount - 1), x))
-        return _erased(x, width, columns)
+    def _check(self, spec: LineView, inputs: Tensor, draws: Tensor, widths: npt.NDArray[np.int64]) -> None:
+        if inputs.dtype != torch.uint8 or inputs.ndim != 4 or tuple(inputs.shape[1:3]) != (1, self.height):
+            found = f"{inputs.dtype} lines of shape {tuple(inputs.shape)}"
+            raise DataError("D111", found, f"pass torch.uint8 lines of shape (B, 1, {self.height}, W)")
+        if widths.shape != (len(inputs),) or not ((widths > 0) & (widths <= inputs.shape[3])).all():
+            found = f"widths of shape {widths.shape} from {widths.min(initial=0)} to {widths.max(initial=0)}"
+            raise DataError("D161", found, f"pass one from 1 to {inputs.shape[3]} for each of {len(inputs)} lines")
+        wanted = len(inputs), spec.draws
+        if not draws.is_floating_point() or tuple(draws.shape) != wanted:
+            found = f"{draws.dtype} draws of shape {tuple(draws.shape)} for the view '{spec.name}'"
+            raise UsageError("U111", found, f"pass float draws of shape {wanted}")
 
 
 def find(name: str) -> LineView:
     """The row of `LINE_VIEWS` with this name.
 
     Raises:
-        UsageError: U140 for an unknown name; it names the nearest one.
+        UsageError: U110 for an unknown name.
     """
     if name not in LINE_VIEWS:
-        near = difflib.get_close_matches(name, LINE_VIEWS, n=1, cutoff=0.0)[0]
-        known = ", ".join(LINE_VIEWS)
-        raise UsageError("U140", f"no view '{name}' of lines of text", f"did you mean '{near}'? There are: {known}")
+        raise UsageError("U110", f"there is no view {name!r} of text lines", nearest(name, LINE_VIEWS))
     return LINE_VIEWS[name]
 
 
-def _edged(lines: Tensor, width: Tensor) -> Tensor:
-    """Padding filled with each line's last column, so that what looks sideways sees the line go on."""
-    place = torch.arange(lines.shape[3], device=lines.device)
-    beyond = place >= width[:, None]
-    last = lines.gather(3, (width - 1).view(-1, 1, 1, 1).expand(-1, 1, lines.shape[2], 1))
-    return torch.where(beyond[:, None, None], last, lines)
+def _mean(inputs: Tensor, widths: npt.NDArray[np.int64]) -> Tensor:
+    """(B, 1, 1) mean level of each line, 0 to 1, from whole numbers: no padding can change how it is rounded."""
+    places = torch.arange(inputs.shape[3], device=inputs.device) < send(widths, inputs.device)[:, None]
+    total = (inputs.sum((1, 2), dtype=torch.int32) * places).sum(1)
+    share = send(1 / (255.0 * inputs.shape[2] * widths), inputs.device)
+    return (total * share).float()[:, None, None]
 
 
-def _mean(lines: Tensor, width: Tensor) -> Tensor:
-    """(B, 1, 1, 1) the mean of each line without its padding; of whole numbers, so that no order of adding matters."""
-    inside = torch.arange(lines.shape[3], device=lines.device) < width[:, None]
-    total = (lines * inside[:, None, None]).sum((1, 2, 3), dtype=torch.int64)
-    return (total / (255 * lines.shape[2] * width)).float().view(-1, 1, 1, 1)
+def _continued(inputs: Tensor, widths: npt.NDArray[np.int64]) -> Tensor:
+    """The lines with their last column repeated to the end of the padding, which is paper and not black."""
+    if widths.min() == inputs.shape[3]:
+        return inputs
+    index = np.minimum(np.arange(inputs.shape[3]), widths[:, None] - 1)
+    return inputs.gather(3, send(index, inputs.device)[:, None, None].expand_as(inputs))
 
 
-def _toned(x: Tensor, grey: Tensor, share: float, columns: Columns) -> Tensor:
-    """Contrast about the line's own mean, then brightness."""
-    bright, contrast = (_sent(share * _signed(next(columns)), x) for _ in range(2))
-    return (x - grey).mul_(1 + contrast).add_(grey + 0.5 * bright)
+def _bend(
+    stretch: float, height: int, widths: npt.NDArray[np.int64], columns: Columns
+) -> tuple[Maps, npt.NDArray[np.int64]]:
+    """Slant, turn and stretch about a line's middle: maps from output to input pixels, and the new widths."""
+    wide, slant = stretch ** _signed(columns), SLANT * _signed(columns)
+    turn = np.minimum(np.radians(DEGREES), RISE * height / widths) * _signed(columns)
+    tall, margin, down = _between(TALL, columns), MARGIN * height * next(columns), DOWN * height * _signed(columns)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    forward = np.empty((len(widths), 2, 2))  # the slanted line turned, then stretched
+    forward[:, 0, 0], forward[:, 0, 1] = wide * cosine, wide * (cosine * slant - sine)
+    forward[:, 1, 0], forward[:, 1, 1] = tall * sine, tall * (sine * slant + cosine)
+    half = (np.abs(forward[:, 0, 0]) * widths + np.abs(forward[:, 0, 1]) * height) / 2
+    middle = np.stack([margin + half, height / 2 + down], 1)
+    maps = np.empty((len(widths), 2, 3))
+    maps[:, :, :2] = np.linalg.inv(forward)
+    maps[:, :, 2] = np.stack([widths / 2, np.full(len(widths), height / 2)], 1)
+    maps[:, :, 2] -= (maps[:, :, :2] @ middle[:, :, None])[:, :, 0]
+    return maps, np.ceil(margin + 2 * half).astype(np.int64)
 
 
-def _inked(x: Tensor, amount: Tensor) -> Tensor:
-    """Blended with the lightest (amount > 0) or the darkest of each 3 × 3 pixels: thinner or thicker dark ink."""
-    lighter = darker = x
-    for pads, axis in (((1, 1, 0, 0), 3), ((0, 0, 1, 1), 2)):  # a tenth of the time of PyTorch's pooling on a CPU
-        size = x.shape[axis]
-        lighter, darker = (
-            choose(choose(around.narrow(axis, 0, size), own), around.narrow(axis, 2, size))
-            for own, choose in ((lighter, torch.maximum), (darker, torch.minimum))
-            for around in (F.pad(own, pads, mode="replicate"),)
-        )
-    return x + amount.clamp_min(0) * (lighter - x) - amount.clamp_max(0) * (darker - x)
+def _seen(pixels: Tensor, maps: Maps, wide: int) -> Tensor:
+    """Lines (B, 1, H, W) seen through maps: bilinear, edges continued; float32 levels (B, H, ``wide``).
 
-
-def _softened(x: Tensor, amount: Tensor) -> Tensor:
-    """Each pixel and its neighbours left and right, then up and down, mixed: blurred, or below 0 sharpened."""
-    for pads, axis in (((1, 1, 0, 0), 3), ((0, 0, 1, 1), 2)):
-        around = F.pad(x, pads, mode="replicate")
-        size = x.shape[axis]
-        x = x + amount * (around.narrow(axis, 0, size) + around.narrow(axis, 2, size) - 2 * x)
-    return x
-
-
-def _erased(x: Tensor, width: Tensor, columns: Columns) -> Tensor:
-    """Boxes of up to 0.6 by 0.5 heights, each in half of the lines, filled as the line's last column is on average."""
-    height, wide = x.shape[2], width.cpu().numpy().astype(np.float64)
-    across, down = np.arange(x.shape[3]), np.arange(height)
-    paper = x.gather(3, (width - 1).view(-1, 1, 1, 1).expand(-1, 1, height, 1)).mean(2, keepdim=True)
-    for _ in range(BOXES):
-        erased, place, size, level = (next(columns) for _ in range(4))
-        left, top = place * wide, level * height
-        columns_in = (across >= left[:, None]) & (across < (left + (0.15 + 0.45 * size) * height)[:, None])
-        rows_in = (down >= (top - height / 4)[:, None]) & (down < (top + height / 4)[:, None])
-        inside = send((columns_in & (erased < 0.5)[:, None])[:, None, :] & rows_in[:, :, None], x.device)
-        x = torch.where(inside[:, None], paper, x)
-    return x
-
-
-def _moved(x: Tensor, width: Tensor, columns: Columns) -> tuple[Tensor, Tensor, Tensor]:
-    """One affine resampling, onto a canvas as wide as the line has become: nothing is cut off at its ends.
-
-    Returns:
-        The lines, their widths, and (B, 2, 3) the maps from their pixels to those they came from.
+    On a CPU a few lines at a time, so that its cache holds them.
     """
-    height, wide = x.shape[2], width.cpu().numpy().astype(np.float64)
-    low, high = np.log(STRETCH)
-    stretch, slant = np.exp(low + (high - low) * next(columns)), SLANT * _signed(next(columns))
-    sine = np.minimum(STEEPEST, 2 * TILT * height / wide) * _signed(next(columns))
-    taller, rise = TALLER[0] + (TALLER[1] - TALLER[0]) * next(columns), RISE * height * _signed(next(columns))
-    cosine = np.sqrt(1 - sine**2)
-    turned = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], 1)
-    slanted = np.zeros((len(wide), 2, 2))
-    slanted[:, 0, 0], slanted[:, 0, 1], slanted[:, 1, 1] = stretch, slant, taller
-    forth = turned @ slanted  # from the line's pixels, about its middle, to those of the view
-    wider = np.ceil(np.abs(forth[:, 0, 0]) * wide + np.abs(forth[:, 0, 1]) * height)
-    back = np.linalg.inv(forth)
-    middle, other = np.stack([wide / 2, np.full_like(wide, height / 2)], 1), np.stack([wider / 2, height / 2 + rise], 1)
-    maps = np.concatenate([back, (middle - (back @ other[:, :, None])[:, :, 0])[:, :, None]], 2)
-    geometry = send(maps.astype(np.float32), x.device)
-    widths = send(wider.astype(np.int64), x.device)
-    return _edged(_sampled(x, width, geometry, int(wider.max())), widths), widths, geometry
+    pixels = torch.cat([pixels, pixels[..., -1:]], 3) if pixels.shape[3] == 1 else pixels  # neighbours come in pairs
+    block = len(pixels) if pixels.device.type != "cpu" else max(1, BLOCK // (pixels.shape[2] * wide))
+    parts = zip(pixels.split(block), np.split(maps, range(block, len(maps), block)), strict=True)
+    return torch.cat([_seen_at_once(*part, wide) for part in parts])
 
 
-def _sampled(x: Tensor, width: Tensor, maps: Tensor, columns: int) -> Tensor:
-    """Bilinear samples (B, 1, H, columns) at the places that maps give; beyond a line's edges its edge.
+def _seen_at_once(pixels: Tensor, maps: Maps, wide: int) -> Tensor:
+    """`_seen` of a few lines.
 
-    Gathered by hand: PyTorch's own sampling takes places in shares of the padded width, and rounds as that is.
+    Places are counted in pixels, not in shares of the padded width as `grid_sample` does: padding would change how they
+    are rounded.
     """
-    batch, _, height, padded = x.shape
-    across = torch.arange(columns, device=x.device, dtype=torch.float32) + 0.5
-    down = torch.arange(height, device=x.device, dtype=torch.float32) + 0.5
-    place = [
-        maps[:, axis, 0, None, None] * across
-        + maps[:, axis, 1, None, None] * down[:, None]
-        + maps[:, axis, 2, None, None]
-        for axis in range(2)
-    ]
-    right = (width - 1).float().view(-1, 1, 1)
-    column = torch.minimum(place[0].sub_(0.5).clamp_(min=0), right)
-    row = place[1].sub_(0.5).clamp_(0, height - 1)
-    left, top = column.floor(), row.floor()
-    beside, below = (column - left).flatten(1), (row - top).flatten(1)
-    next_left, next_top = torch.minimum(left + 1, right), (top + 1).clamp_max(height - 1)
-    flat = x.flatten(1)
-
-    def pick(rows: Tensor, cols: Tensor) -> Tensor:
-        return flat.gather(1, (rows * padded + cols).flatten(1).long())
-
-    upper = torch.lerp(pick(top, left), pick(top, next_left), beside)
-    lower = torch.lerp(pick(next_top, left), pick(next_top, next_left), beside)
-    return torch.lerp(upper, lower, below).view(batch, 1, height, columns)
+    (_, _, height, width), device = pixels.shape, pixels.device
+    x, y = np.arange(0.5, wide), np.arange(0.5, height)
+    flat, found = pixels.flatten(1), []
+    for row, side in ((0, width), (1, height)):
+        line = maps[:, row, :, None]
+        across = send((line[:, 0] * x - 0.5).astype(np.float32), device)
+        down = send((line[:, 1] * y + line[:, 2]).astype(np.float32), device)
+        place = (across[:, None] + down[:, :, None]).clamp_(0, side - 1)
+        corner = place.floor().clamp_(max=side - 2)
+        found += [place.sub_(corner), corner.to(torch.int64)]
+    right, column, lower, corner = found
+    corner = corner.mul_(width).add_(column).flatten(1)
+    four = [flat.gather(1, corner + offset).float().view_as(right) for offset in (0, 1, width, width + 1)]
+    above, below = four[0].lerp_(four[1], right), four[2].lerp_(four[3], right)
+    return above.lerp_(below, lower)
 
 
-def _signed(draws: Vector) -> Vector:
-    """[0, 1) → [−1, 1)."""
-    return 2 * draws - 1
+def _sway(levels: Tensor, columns: Columns) -> Tensor:
+    """Rows moved and drawn together or apart, the columns as they are."""
+    batch, height, width = levels.shape
+    tall, down = _between(TALL, columns), DOWN * height * _signed(columns)
+    place = (np.arange(0.5, height) - height / 2 - down[:, None]) / tall[:, None] + height / 2 - 0.5
+    place = place.clip(0, height - 1)
+    upper = np.minimum(np.floor(place), height - 2)
+    share = send((place - upper).astype(np.float32), levels.device)[:, :, None]
+    index = send((upper.astype(np.int64) + height * np.arange(batch)[:, None]).ravel(), levels.device)
+    rows = levels.view(-1, width)
+    above, below = rows[index].view_as(levels), rows[index + 1].view_as(levels)
+    return above.lerp_(below, share)
 
 
-def _sent(values: Vector, x: Tensor) -> Tensor:
-    """(B,) numbers as (B, 1, 1, 1) beside a batch."""
-    return send(values.astype(np.float32), x.device).view(-1, 1, 1, 1)
+def _repeat_ends(levels: Tensor, widths: npt.NDArray[np.int64]) -> None:
+    """The column beyond each line's end made like the last, as the edge of the widest one is for what looks there."""
+    rows = np.flatnonzero(widths < levels.shape[2])
+    if len(rows):
+        row, end = send(rows, levels.device), send(widths[rows], levels.device)
+        levels[row, :, end] = levels[row, :, end - 1]
+
+
+def _thicken(levels: Tensor, widths: npt.NDArray[np.int64], columns: Columns) -> Tensor:
+    """Strokes of half of the lines mixed with the lightest or the darkest of their neighbours."""
+    _repeat_ends(levels, widths)
+    which, share = next(columns), next(columns)
+    chosen = np.flatnonzero(which < 0.5)
+    if not len(chosen):
+        return levels
+    rows, device = send(chosen, levels.device), levels.device
+    sign = send(np.where(which < 0.25, 1, -1)[chosen].astype(np.float32), device)[:, None, None]
+    picked = levels[rows]
+    padded = F.pad((picked * sign)[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    most = torch.maximum(torch.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    most = torch.maximum(torch.maximum(most[..., :-2], most[..., 1:-1]), most[..., 2:]).mul_(sign)
+    mixed = picked.lerp_(most, send(share[chosen].astype(np.float32), device)[:, None, None])
+    return levels.index_copy(0, rows, mixed)
+
+
+def _blur(levels: Tensor, widths: npt.NDArray[np.int64], columns: Columns) -> Tensor:
+    """Each pixel moved toward the weighted mean of its neighbours, or away from it."""
+    _repeat_ends(levels, widths)
+    share = _between((-SHARPEN, BLUR), columns)
+    padded = F.pad(levels[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    mean = (padded[:, :-2] + padded[:, 2:]).add_(padded[:, 1:-1], alpha=2)
+    mean = (mean[..., :-2] + mean[..., 2:]).add_(mean[..., 1:-1], alpha=2).div_(16)
+    return levels.lerp(mean, send(share.astype(np.float32), levels.device)[:, None, None])
+
+
+def _recolour(spec: LineView, levels: Tensor, mean: Tensor, columns: Columns) -> Tensor:
+    """Middle levels bent, contrast changed about the line's mean, and all levels moved."""
+    if spec.curve:
+        levels = levels.addcmul_(levels * _sent(spec.curve * _signed(columns), levels), 1 - levels)
+    if spec.contrast:
+        factor = _sent(1 + spec.contrast * _signed(columns), levels)
+        offset = mean * (1 - factor)
+        offset = offset + _sent(spec.brightness * _signed(columns), levels) if spec.brightness else offset
+        levels = levels.mul_(factor).add_(offset)
+    return levels
+
+
+def _disturb(levels: Tensor, columns: Columns) -> Tensor:
+    """A number of each pixel's own added, a hash of the line's number and the pixel's place."""
+    amount, number = NOISE * next(columns) ** 2, next(columns)
+    rows, wide = (np.arange(side, dtype=np.int64) for side in levels.shape[1:])
+    start = (number * 2**31).astype(np.int64)[:, None] + rows * 0x9E3779B1
+    parts = (start, np.broadcast_to(wide * 0x85EBCA77, (1, len(wide))))
+    down, across = (send(part.astype(np.uint32).view(np.int32), levels.device) for part in parts)
+    mixed = down[:, :, None] + across[:, None]  # whole numbers of 32 bits that wrap around, the same on every device
+    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39), (15, 1)):
+        mixed.bitwise_xor_((mixed >> shift).bitwise_and_(2 ** (32 - shift) - 1)).mul_(factor)  # the sign is a bit too
+    return levels.addcmul_(mixed.float(), _sent(amount * 2.0**-31, levels))
+
+
+def _fill(levels: Tensor, mean: Tensor, widths: npt.NDArray[np.int64], columns: Columns) -> None:
+    """Half of the lines get a box of their mean level, up to a fifth of the height wide and half of it high."""
+    height, wide = levels.shape[1:]
+    sides = np.floor((2 * next(columns) - 1).clip(0) * (height // 5 + 1)), np.ceil(next(columns) * height / 2)
+    left, top = np.floor(next(columns) * widths) - sides[0] // 2, np.floor(next(columns) * (height - sides[1] + 1))
+    x, y = np.arange(wide), np.arange(height)
+    beside = (x < left[:, None]) | (x >= (left + sides[0])[:, None])
+    over = (y < top[:, None]) | (y >= (top + sides[1])[:, None])
+    kept = torch.maximum(_sent(beside[:, None], levels), _sent(over[:, :, None], levels))
+    levels.sub_(mean).mul_(kept).add_(mean)
+
+
+def _signed(columns: Columns) -> Vector:
+    return 2 * next(columns) - 1
+
+
+def _between(ends: tuple[float, float], columns: Columns) -> Vector:
+    return ends[0] + (ends[1] - ends[0]) * next(columns)
+
+
+def _sent(values: npt.NDArray[Any], like: Tensor) -> Tensor:
+    """(B,) numbers as float32 (B, 1, 1), others as they are, to the device."""
+    values = values[:, None, None] if values.ndim == 1 else values
+    return send(values.astype(np.float32), like.device)

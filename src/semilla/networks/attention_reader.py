@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import math
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from semilla.contract import Output
-from semilla.networks.conv_transformer import Attention, FrameTransformer, feed_forward, heads_of
+from semilla.networks.conv_transformer import Attention, FrameTransformer, feed_forward, heads_of, hidden
 from semilla.networks.line_encoder import STRIDE, sinusoids
 
 Memory: TypeAlias = tuple[Tensor, Tensor]
 """Keys and values (B, heads, positions, size / heads)."""
 END = 0
 """Symbol 0: the end of a string where it is predicted, its beginning where it is read."""
+ADVANCE, NARROWNESS, QUIET = 0.25, 6.0, 0.1
+"""To start with: the symbols that a frame is worth; how fast attention falls with the squared distance in symbols; the
+scale of the symbols read, beside which what is seen must be heard."""
+
+
+class _Line(NamedTuple):
+    """What the decoder looks at: the frames of a line, and one place beyond them that says that nothing follows.
+
+    Attributes:
+        memories: keys and values, for each layer of the decoder.
+        place: (B, T + 1) where each frame is, counted in symbols from the line's beginning.
+        bias: −∞ for padding, broadcast to (B, heads, L, T + 1), or None.
+    """
+
+    memories: list[Memory]
+    place: Tensor
+    bias: Tensor | None
 
 
 class AttentionReader(nn.Module):
     """A recogniser of text lines with an autoregressive decoder over the frames of `ConvTransformer`.
+
+    Text runs in one direction, and the attention knows it: each frame says which part of a symbol it is, between 0 and
+    1, the sum up to a frame is its place, and symbol i looks the less at a frame the farther its place is from i. The
+    sums have a gradient, as in continuous integrate-and-fire (Dong & Xu 2020, arXiv 1905.11235), so all positions are
+    still trained at once. Without it a decoder learns where to look in thousands of steps, not hundreds.
 
     Args:
         classes: symbols, the end among them.
@@ -52,6 +76,10 @@ class AttentionReader(nn.Module):
         self.longest = longest
         self.encoder = FrameTransformer(channels, height, width, layers, depth)
         size = self.encoder.outputs
+        self.advance = nn.Linear(size, 1)
+        nn.init.zeros_(self.advance.weight)
+        nn.init.constant_(self.advance.bias, math.log(ADVANCE / (1 - ADVANCE)))
+        self.end = nn.Parameter(torch.randn(size))
         self.embedding = nn.Embedding(classes, size)
         nn.init.normal_(self.embedding.weight, std=size**-0.5)
         self.decoder: Any = nn.ModuleList(_Layer(size) for _ in range(decoder_layers))
@@ -72,15 +100,24 @@ class AttentionReader(nn.Module):
             prefix was given all of its positions count.
         """
         frames, lengths, valid = self.encoder(inputs, width)
-        placed = frames + sinusoids(frames.shape[1], frames.shape[2], frames.device).to(frames.dtype)
-        memories = [layer.look.memory(placed) for layer in self.decoder]
+        line = self._line(frames, valid)
         symbols = torch.full((len(inputs),), 0 if prefix is None else prefix.shape[1], device=inputs.device)
         if prefix is None:
-            prefix, symbols = self._read(memories, lengths, valid)
-        features = self._decode(prefix, memories, valid, None)
+            prefix, symbols = self._read(line, lengths)
+        features = self._decode(prefix, line)
         return Output(self.classifier(features), features, symbols)
 
-    def _read(self, memories: list[Memory], lengths: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _line(self, frames: Tensor, valid: Tensor | None) -> _Line:
+        """Frames (B, T, size), valid ones (B, T) or None → what the decoder looks at."""
+        steps = self.advance(frames)[:, :, 0].float().sigmoid()
+        steps = steps if valid is None else steps * valid
+        passed = steps.cumsum(1)
+        place = torch.cat([passed - steps / 2, passed[:, -1:] + 0.5], 1)
+        bias = None if valid is None else hidden(F.pad(valid, (0, 1), value=True))[:, None, None]
+        shown = torch.cat([frames, self.end.to(frames.dtype).expand(len(frames), 1, -1)], 1)
+        return _Line([layer.look.memory(shown) for layer in self.decoder], place, bias)
+
+    def _read(self, line: _Line, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The likeliest next symbol until every line has ended: the prefix of the reading, and (B,) its length."""
         limit = lengths.clamp(max=self.longest)
         last = torch.zeros_like(lengths)[:, None]
@@ -88,7 +125,7 @@ class AttentionReader(nn.Module):
         kept: list[Memory] = []
         with torch.no_grad():
             for step in range(int(limit.max())):
-                logits = self.classifier(self._decode(last, memories, valid, kept, step))
+                logits = self.classifier(self._decode(last, line, step, kept))
                 open_ = open_ & (step < limit)
                 last = (logits.argmax(2)[:, 0] * open_)[:, None]
                 open_ = open_ & (last[:, 0] != END)
@@ -98,32 +135,32 @@ class AttentionReader(nn.Module):
                 found.append(last)
         return torch.cat(found, 1), count
 
-    def _decode(
-        self, prefix: Tensor, memories: list[Memory], valid: Tensor | None, kept: list[Memory] | None, start: int = 0
-    ) -> Tensor:
+    def _decode(self, prefix: Tensor, line: _Line, start: int = 0, kept: list[Memory] | None = None) -> Tensor:
         """Symbols (B, L) → features (B, L, size).
 
         Args:
             prefix: the symbols from position ``start`` on.
-            memories: keys and values of the frames, for each layer.
-            valid: booleans (B, T) of the frames, or None.
-            kept: keys and values of the symbols before ``start``, for each layer; the new ones are added to it.
+            line: what is looked at.
             start: position of the first symbol.
+            kept: keys and values of the symbols before ``start``, for each layer; the new ones are added to it. None
+                for all symbols at once.
         """
-        x = self.embedding(prefix) * self.norm.normalized_shape[0] ** 0.5
-        x = x + sinusoids(prefix.shape[1], x.shape[2], x.device, start)
-        for number, (layer, memory) in enumerate(zip(self.decoder, memories, strict=True)):
+        size, length = self.norm.normalized_shape[0], prefix.shape[1]
+        position = torch.arange(start, start + length, device=prefix.device, dtype=torch.float32)
+        x = QUIET * (self.embedding(prefix) * size**0.5 + sinusoids(position, size))
+        earlier = hidden(position[:, None] >= position) if kept is None else None
+        far = (line.place[:, None] - position[:, None] - 0.5).square()[:, None]  # (B, 1, L, T + 1)
+        for number, layer in enumerate(self.decoder):
             asked = layer.norm(x)
             own = layer.attention.memory(asked)
             if kept is not None:
-                own = (
-                    own
-                    if start == 0
-                    else (torch.cat([kept[number][0], own[0]], 2), torch.cat([kept[number][1], own[1]], 2))
-                )
+                own = own if start == 0 else tuple(torch.cat(pair, 2) for pair in zip(kept[number], own, strict=True))
                 kept[number : number + 1] = [own]
-            x = x + layer.attention(asked, own, None, causal=kept is None)
-            x = x + layer.look(layer.look_norm(x), memory, valid)
+            x = x + layer.attention(asked, own, earlier)
+            near = -layer.narrowness.exp()[:, None, None] * far
+            x = x + layer.look(
+                layer.look_norm(x), line.memories[number], near if line.bias is None else near + line.bias
+            )
             x = x + layer.feed_forward(x)
         features: Tensor = self.norm(x)
         return features
@@ -137,4 +174,5 @@ class _Layer(nn.Module):
         heads = heads_of(size)
         self.norm, self.attention = nn.LayerNorm(size), Attention(size, heads)
         self.look_norm, self.look = nn.LayerNorm(size), Attention(size, heads)
+        self.narrowness = nn.Parameter(torch.full((heads,), math.log(NARROWNESS)))
         self.feed_forward = feed_forward(size)

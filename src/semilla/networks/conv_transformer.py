@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from semilla.contract import Output
-from semilla.networks.line_encoder import STRIDE, LineEncoder, places
+from semilla.networks.line_encoder import STRIDE, LineEncoder, blank_first, places
 
 
 class ConvTransformer(nn.Module):
@@ -33,6 +33,7 @@ class ConvTransformer(nn.Module):
         super().__init__()
         self.encoder = FrameTransformer(channels, height, width, layers, depth)
         self.classifier = nn.Linear(self.encoder.outputs, classes)
+        blank_first(self.classifier)
 
     def forward(self, inputs: Tensor, width: Tensor | None = None) -> Output:
         """(B, channels, height, W), widths (B,) → logits (B, ⌈W / 4⌉, classes), features (B, ⌈W / 4⌉, 6 · width)."""
@@ -84,33 +85,37 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query, self.key_value, self.out = nn.Linear(size, size), nn.Linear(size, 2 * size), nn.Linear(size, size)
+        for linear in (self.query, self.key_value, self.out):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def memory(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, heads, T, size / heads) of what is read (B, T, size)."""
         keys, values = self.key_value(x).chunk(2, 2)
         return self._apart(keys), self._apart(values)
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], valid: Tensor | None, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], bias: Tensor | None = None) -> Tensor:
         """Queries (B, L, size) → (B, L, size).
 
         Args:
             x: what asks.
             memory: what is read, from `memory`.
-            valid: booleans (B, T) of what may be read; None for all.
-            causal: position i reads up to position i.
+            bias: added to the scores, broadcast to (B, heads, L, T); −∞ for what may not be read.
         """
         (keys, values), queries = memory, self._apart(self.query(x))
         scores = (queries @ keys.transpose(2, 3)).float() * queries.shape[3] ** -0.5
-        if valid is not None:
-            scores = scores.masked_fill(~valid[:, None, None], -torch.inf)
-        if causal:
-            scores = scores.masked_fill(scores.new_ones(scores.shape[2:], dtype=torch.bool).triu(1), -torch.inf)
+        scores = scores if bias is None else scores + bias
         read = scores.softmax(3).to(values.dtype) @ values
         out: Tensor = self.out(read.transpose(1, 2).flatten(2))
         return out
 
     def _apart(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def hidden(allowed: Tensor) -> Tensor:
+    """The bias of attention that hides what is not allowed."""
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)
 
 
 def feed_forward(size: int, factor: int = 2) -> nn.Sequential:
@@ -136,6 +141,7 @@ class _Layer(nn.Module):
         ended = x if valid is None else x * valid[:, :, None].to(x.dtype)
         x = x + self.place(ended.transpose(1, 2)).transpose(1, 2)
         asked = self.norm(x)
-        x = x + self.attention(asked, self.attention.memory(asked), valid)
+        bias = None if valid is None else hidden(valid)[:, None, None]
+        x = x + self.attention(asked, self.attention.memory(asked), bias)
         x = x + self.feed_forward(x)
         return x

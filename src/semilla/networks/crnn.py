@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from semilla.contract import Output
-from semilla.networks.line_encoder import STRIDE, LineEncoder, places
+from semilla.networks.line_encoder import STRIDE, LineEncoder, blank_first, places
 
 
 class CRNN(nn.Module):
@@ -39,6 +39,7 @@ class CRNN(nn.Module):
         self.recurrent = nn.ModuleList(_BothWays(size) for _ in range(layers))
         self.norm = nn.LayerNorm(size)
         self.classifier = nn.Linear(size, classes)
+        blank_first(self.classifier)
 
     def forward(self, inputs: Tensor, width: Tensor | None = None) -> Output:
         """(B, channels, height, W), widths (B,) → logits (B, ⌈W / 4⌉, classes), features (B, ⌈W / 4⌉, 8 · width)."""

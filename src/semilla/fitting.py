@@ -36,7 +36,7 @@ from semilla.data.preparation import preparation
 from semilla.data.reading import TableReading
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
-from semilla.errors import Interrupted, StateError, UsageError
+from semilla.errors import DataError, Interrupted, StateError, UsageError
 from semilla.inference.model import CARD, WEIGHTS, Model, load, make_views, refuse_file, save_model
 from semilla.inference.outputs import calibration_of, class_outputs, readings_of
 from semilla.inference.reader import Reader
@@ -47,7 +47,7 @@ from semilla.tasks import Classes
 from semilla.tasks.alphabet import Alphabet
 from semilla.text import clean
 from semilla.training import devices, lineage, plan, strings
-from semilla.training.batches import Batches, Views
+from semilla.training.batches import Batches, Views, view_of
 from semilla.training.ema import EMA
 from semilla.training.evaluate import Evaluation
 from semilla.training.loop import train_loop
@@ -245,9 +245,12 @@ def check_task(entry: Entry, kind: str | None, network: str | None) -> None:
 
     Raises:
         UsageError: U007.
+        DataError: D112, the network reads no text.
     """
     if kind is None and network not in RECOGNISERS:
         return
+    if kind == "text" and network is not None and network not in RECOGNISERS:
+        raise DataError("D112", f"network {network} does not read text", f"set network={' or '.join(RECOGNISERS)}")
     task = RECOGNISERS.get(network or "crnn", "ctc") if kind != "images" and kind != "vectors" else Classes.name
     if task not in entry.tasks:
         what = "class labels" if task == Classes.name else f"text read by {network or 'crnn'} ({task})"
@@ -679,8 +682,8 @@ def _feature_width(model: nn.Module, views: Views, parts: Split) -> int:
     some = parts.labeled.inputs if len(parts.labeled) else parts.unlabeled
     inputs = torch.from_numpy(np.ascontiguousarray(some[:2]))
     widths = widths_of(some[:2] if isinstance(some, np.ndarray) else some.take(np.arange(min(2, len(some)))))
-    valid = [] if widths is None else [torch.from_numpy(widths)]
-    output = Net(model.cpu()).eval()(views("none", inputs, torch.zeros(len(inputs), 0), *valid))
+    valid = None if widths is None else torch.from_numpy(widths)
+    output = Net(model.cpu()).eval()(view_of(views, "none", inputs, torch.zeros(len(inputs), 0), valid))
     model.train(mode)
     if widths is None and parts.classes and output.logits.shape != (len(inputs), len(parts.classes)):
         found = f"the network gives logits of shape {tuple(output.logits.shape)} for {len(inputs)} examples"

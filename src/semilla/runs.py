@@ -33,6 +33,7 @@ from semilla.fitting import (
     Fit,
     Result,
     check_request,
+    check_task,
     make_run_folder,
     plan_fit,
     recipe_named,
@@ -181,6 +182,8 @@ def train(
     check_request(out, resume, overwrite, evaluate_on)
     source, changes = Source.of(data, changes)
     _check_words(method, network, init, pretraining, changes)
+    if not isinstance(source.data, Dataset):
+        check_task(find(method), source.task or "images", network if isinstance(network, str) else None)
     folder = None if out is None else Path(out)
     if folder is not None:
         source.refuse_inside(folder)

@@ -38,7 +38,7 @@ def draw(folder, count=10):
 
 
 def read(data, **options):
-    return load(Source(data, kind="text", height=16, **options), None)
+    return load(Source(data, task="text", height=16, **options), None)
 
 
 def texts(dataset):
@@ -161,7 +161,7 @@ def test_texts_and_pictures_are_those_that_were_written(tmp_path, source):
 
 @pytest.mark.parametrize("source", SOURCES[:7])
 def test_the_manifest_is_had_without_decoding(tmp_path, source):
-    manifest, blobs = load_manifest(Source(source(tmp_path), kind="text"))
+    manifest, blobs = load_manifest(Source(source(tmp_path), task="text"))
     assert list(manifest.labels) == TEXTS
     assert [blobs.read(row) for row in range(3)] == [blob(row) for row in range(3)]
 
@@ -290,10 +290,10 @@ def test_a_line_too_wide_is_named(tmp_path):
 
 def test_kinds_and_heights_that_are_not_read(tmp_path):
     with pytest.raises(SemillaError) as caught:
-        load(Source(as_csv(tmp_path), kind="txet"), None)
+        load(Source(as_csv(tmp_path), task="txet"), None)
     assert caught.value.code == "U146"
     with pytest.raises(SemillaError) as caught:
-        load(Source(tmp_path / "set", kind="text", height=2), None)
+        load(Source(tmp_path / "set", task="text", height=2), None)
     assert caught.value.code == "U145"
     assert failure(3).code == "D003"
     assert failure("no-such-set").code == "D005"
@@ -500,7 +500,7 @@ def test_the_scale_is_that_of_the_lines_without_padding():
 
 
 def test_a_source_is_read_again_from_its_plain_values(tmp_path):
-    source = Source(str(as_csv(tmp_path)), kind="text", height=16)
+    source = Source(str(as_csv(tmp_path)), task="text", height=16)
     again = Source.from_plain(json.loads(json.dumps(source.plain())))
     assert again == replace(source, data=again.data)
     assert texts(load(again, None)) == TEXTS
@@ -524,7 +524,7 @@ def test_a_summary():
 def test_real_lines_load_and_then_load_quickly(shared, folder, lines, labeled, tested):
     if not (shared / folder).is_dir():
         pytest.skip(f"no ../shared/data/{folder}")
-    source = Source(str(shared / folder), kind="text")
+    source = Source(str(shared / folder), task="text")
     dataset = load(source, None)
     assert (len(dataset.labels), int((dataset.labels >= 0).sum())) == (lines, labeled)
     assert len(dataset.test or ()) == tested

@@ -31,7 +31,7 @@ def arrays(hidden="hidden"):
 
 
 def parts(hidden="hidden"):
-    dataset = load(Source(arrays(hidden), kind="text", height=HEIGHT), None)
+    dataset = load(Source(arrays(hidden), task="text", height=HEIGHT), None)
     return split(dataset, np.arange(PARTS[0]))
 
 

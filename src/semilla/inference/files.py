@@ -161,7 +161,7 @@ def _read(
         done.count, done.bad = len(done.rows), [(row["path"], row["error"]) for row in done.rows if row["error"]]
     else:
         accepted = wanted.precision is not None
-        done.count, done.bad = write(rows, wanted.output, accepted, wanted.csv_safe, wanted.overwrite)
+        done.count, done.bad = write(rows, wanted.output, accepted, wanted.csv_safe)
     if not done.count:
         raise DataError("D004", "there is nothing to read", "name picture files, or a folder that holds some")
     done.bad_count = len(done.bad)

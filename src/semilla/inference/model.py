@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -162,7 +162,7 @@ def make_views(prepared: dict[str, Any]) -> Views:
     """The preparation a card describes, with its augmentations."""
     mean, std = prepared["mean"], prepared["std"]
     if prepared["kind"] == "text":
-        return LineViews(prepared["shape"][1], mean, std)
+        return cast(Views, LineViews(prepared["shape"][1], mean, std))  # they take a width too: `view_of` passes it
     if prepared["kind"] == "vectors":
         reference = np.array(prepared["reference"], np.float32) if "reference" in prepared else None
         return VectorViews(np.array(mean, np.float32), np.array(std, np.float32), prepared.get("blocks"), reference)

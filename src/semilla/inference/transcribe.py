@@ -85,7 +85,7 @@ def threshold(reader: Reader, precision: float | None, say: Callable[[str], obje
 
 
 def write(
-    rows: Iterator[list[dict[str, Any]]], output: str | Path, accepted: bool, safe: bool, overwrite: bool
+    rows: Iterator[list[dict[str, Any]]], output: str | Path, accepted: bool, safe: bool
 ) -> tuple[int, list[tuple[str, str]]]:
     """Write readings as CSV, or as JSON lines where the name ends so; ``-`` is standard output.
 
@@ -93,14 +93,12 @@ def write(
         How many there were, and (path, reason) of those that could not be read.
 
     Raises:
-        UsageError: U031, another format; U030, the file is there.
+        UsageError: U031, another format.
     """
     names = ["path", "text", "confidence", *(["accepted"] if accepted else []), "error"]
     path = None if output == "-" else Path(output)
     if path is not None and path.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError("U031", f"{path.name!r} does not say which format", "end it with .csv or .jsonl")
-    if path is not None and path.exists() and not overwrite:
-        raise UsageError("U030", f"{str(path)!r} is there already", "add --overwrite, or name another --output")
     lines = path is not None and path.suffix.lower() == ".jsonl"
     text, total, bad = io.StringIO(), 0, []
     writer = csv.DictWriter(text, names, lineterminator="\n")

@@ -1,0 +1,276 @@
+"""Runs on lines of text, from the labels to the report: small ones, of digits drawn in one font."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import safetensors.numpy
+from click.testing import CliRunner
+from PIL import Image, ImageDraw, ImageFont
+
+import semilla
+from semilla.cli import cli
+from semilla.data.source import Source
+from semilla.errors import DataError, StateError, UsageError
+from semilla.fitting import fit
+from semilla.generated_start import corpus_for, pretrain_generated
+
+FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+SMALL = {"network": "crnn", "width": 4, "device": "cpu", "precision": "fp32", "steps": 8, "labeled_batch": 8}
+SMALL |= {"unlabeled_batch": 8, "evaluate_every": 4, "save_every": 4, "learning_rate": 0.01}
+
+
+def picture(text):
+    font = ImageFont.truetype(FONT, 12)
+    image = Image.new("L", (int(font.getlength(text)) + 8, 16), 230)
+    ImageDraw.Draw(image).text((4, 0), text, fill=20, font=font)
+    return np.asarray(image)
+
+
+def texts(count, length=4):
+    """Different numbers of so many digits."""
+    random = np.random.default_rng(length)
+    return [str(number) for number in random.choice(9 * 10 ** (length - 1), count, replace=False) + 10 ** (length - 1)]
+
+
+def arrays(labeled=16, unlabeled=24, tested=10):
+    train, test = texts(labeled + unlabeled), texts(tested, 5)
+    known = [text if place < labeled else None for place, text in enumerate(train)]
+    return {
+        "x_train": [picture(text) for text in train],
+        "y_train": known,
+        "x_test": [picture(text) for text in test],
+        "y_test": test,
+        "group_test": [f"w{place // 5}" for place in range(tested)],
+        "group_train": [""] * len(train),
+    }
+
+
+def source(**words):
+    return Source(arrays(**words), task="text", height=16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a list, one text of which a page must escape."""
+    place = tmp_path_factory.mktemp("lines")
+    rows = ["path,text,group"]
+    for number, text in enumerate(texts(60)):
+        Image.fromarray(picture(text)).save(place / f"{number:03d}.png")
+        shown = text if number < 40 else ""
+        rows.append(f"{number:03d}.png,{'<b>' + text if number == 5 else shown},w{number % 8}")
+    (place / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    words = {"task": "text", "height": 16, "holdout": 0.3, "threshold": 0.0}
+    semilla.train(folder, method="fixmatch", out=out, **words, **SMALL)
+    return out
+
+
+def test_a_run_holds_readings_and_a_verdict_about_characters(run):
+    described = json.loads((run / "run.json").read_text())
+    assert described["verdict"]["measure"].startswith("characters")
+    for fit_name in ("supervised-0", "fixmatch-0"):
+        place = run / "fits" / fit_name
+        rows = [json.loads(line) for line in (place / "readings.jsonl").read_text().splitlines()]
+        parts = {part: [row for row in rows if row["part"] == part] for part in ("test", "labeled", "unlabeled")}
+        assert all(parts.values())
+        assert all("truth" in row for row in parts["test"] + parts["labeled"])
+        assert not any("truth" in row for row in parts["unlabeled"])
+        outputs = safetensors.numpy.load_file(place / "outputs.safetensors")
+        assert len(outputs["test_edits"]) == len(parts["test"])
+        assert len(np.unique(outputs["test_groups"])) < len(parts["test"])
+        card = json.loads((place / "model.json").read_text())
+        assert card["task"] == "ctc"
+        assert set("0123456789") <= set(card["alphabet"])
+        assert json.loads((place / "fit.json").read_text())["fit"]["classes"] == []
+
+
+def test_no_writer_is_on_both_sides(run):
+    rows = [json.loads(line) for line in (run / "manifest.jsonl").read_text().splitlines()]
+    sides = {part: {row["group"] for row in rows if row["part"] == part} for part in ("train", "test")}
+    assert sides["test"]
+    assert not sides["test"] & sides["train"]
+
+
+def test_a_resumed_fit_is_the_same_to_the_bit(tmp_path):
+    whole = fit(source(), method="mean_teacher", out=tmp_path / "a", **SMALL)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    place = tmp_path / "b" / "fits" / "mean_teacher-0"
+    for name in ("model.safetensors", "model.json", "result.json"):
+        (place / name).unlink()
+    last = max((place / "checkpoints").glob("step-*"))
+    assert int(last.name[5:]) == 8
+    shutil.rmtree(last)
+    again = fit(source(), method="mean_teacher", out=tmp_path / "b", resume=True, **SMALL)
+    names = ["model.safetensors", "readings.jsonl"]
+    assert [(whole.folder / name).read_bytes() for name in names] == [
+        (again.folder / name).read_bytes() for name in names
+    ]
+
+
+def test_hidden_texts_do_not_change_a_bit(tmp_path):
+    """Neither does a character that stands in hidden texts alone: the alphabet is not made of them."""
+    given = arrays(labeled=40, unlabeled=0)
+    index = tmp_path / "index.txt"
+    index.write_text("\n".join(map(str, range(16))))
+    other = dict(given, y_train=[*given["y_train"][:16], *(f"{text}ớ" for text in given["y_train"][16:])])
+    one, two = (
+        fit(Source(data, task="text", height=16), method="fixmatch", threshold=0.0, labels_file=index, **SMALL)
+        for data in (given, other)
+    )
+    assert "ớ" not in one.model.card["alphabet"] + two.model.card["alphabet"]
+    states = [result.model.net.state_dict() for result in (one, two)]
+    assert all((states[0][name] == states[1][name]).all() for name in states[0])
+
+
+@pytest.mark.parametrize("network", ["conv_transformer", "attention_reader"])
+def test_the_other_recognisers_train_and_read(network):
+    result = fit(source(), method="fixmatch", threshold=0.0, **{**SMALL, "network": network, "steps": 4})
+    assert set(result.scores) == {
+        "test/cer",
+        "test/wer",
+        "test/accuracy",
+        "test/1-ned",
+        "test/kept",
+        "test/kept_cer",
+    } or ("test/cer" in result.scores)
+    readings = result.model.read([picture("42"), picture("7")])
+    assert len(readings) == 2
+    assert ((readings.confidence >= 0) & (readings.confidence <= 1)).all()
+
+
+def test_characters_follow_a_teacher_only_where_there_is_a_decoder():
+    result = fit(source(), method="character_consistency", threshold=0.0, **{**SMALL, "network": "attention_reader"})
+    assert "test/cer" in result.scores
+    with pytest.raises(UsageError, match=r"U007.*crnn"):
+        semilla.train(Source("nowhere", task="text"), method="character_consistency", network="crnn")
+
+
+def test_methods_that_are_not_for_strings_are_refused_before_any_data_are_read():
+    with pytest.raises(UsageError, match=r"U007.*text"):
+        semilla.train(Source("nowhere", task="text"), method="mixmatch")
+    with pytest.raises(UsageError, match=r"U007.*class labels"):
+        semilla.train("nowhere", method="character_consistency")
+
+
+def test_a_network_for_pictures_reads_no_text_and_the_other_way_round():
+    with pytest.raises(DataError, match="D112"):
+        fit(source(), method="supervised", network="small_cnn", steps=1)
+    with pytest.raises(DataError, match="D112"):
+        fit("digits", labels=40, method="supervised", network="crnn", steps=1)
+
+
+def test_predictions_have_text_confidence_and_a_reason_where_there_is_none(run, folder, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    names = [folder / "000.png", tmp_path / "broken.png", folder / "001.png"]
+    done = semilla.predict(run, names, on_bad_file="skip")
+    assert [row["error"] == "" for row in done.rows] == [True, False, True]
+    assert done.rows[1]["confidence"] is None
+    assert all(isinstance(row["text"], str) for row in done.rows)
+    with pytest.raises(DataError, match=r"D014(?s:.)*broken"):
+        semilla.predict(run, names)
+    out = tmp_path / "read.csv"
+    result = CliRunner().invoke(
+        cli, ["predict", str(run), str(folder / "000.png"), "-o", str(out), "--precision", "0.9"]
+    )
+    assert result.exit_code == 0, result.output
+    assert out.read_text().splitlines()[0] == "path,text,confidence,accepted,error"
+    assert out.read_text().splitlines()[1].split(",")[3] == "false"  # too few lines to promise anything
+    for words, code in (
+        (["-o", str(out)], "C030"),
+        (["-o", str(tmp_path / "x.txt")], "U031"),
+        (["--embeddings", str(tmp_path / "x.npy")], "U033"),
+    ):
+        result = CliRunner().invoke(cli, ["predict", str(run), str(folder / "000.png"), *words])
+        assert result.exit_code
+        assert result.exception.code == code
+
+
+def test_one_picture_is_read_as_among_many(run, folder):
+    reader = semilla.load(run)
+    names = [folder / f"{number:03d}.png" for number in range(20)]
+    together, alone = reader.read(names), [reader.read([name]) for name in names]
+    assert together.texts == [one.texts[0] for one in alone]
+    np.testing.assert_allclose(together.confidence, [one.confidence[0] for one in alone], atol=1e-4)
+    with pytest.raises(StateError, match="C028"):
+        reader.predict_proba(names)
+
+
+def test_evaluate_says_rates_intervals_and_the_protocol(run, folder, tmp_path):
+    result = CliRunner().invoke(cli, ["evaluate", str(run), "--predictions", str(tmp_path / "p.csv")])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"CER \d+\.\d % \(\d+\.\d … \d+\.\d\) on \d+ test lines", result.output)
+    assert "case counts, punctuation counts" in result.output
+    assert (tmp_path / "p.csv").read_text().startswith("path,truth,text,confidence,edits\n")
+    told = json.loads(CliRunner().invoke(cli, ["evaluate", str(run), "--protocol", "english36", "--json"]).output)
+    assert told["protocol"]["case"] is False
+    own = semilla.load(run)
+    elsewhere = CliRunner().invoke(cli, ["evaluate", str(run), "--data", str(folder), "--json"])
+    assert json.loads(elsewhere.output)["n"] == 40
+    assert own.height == 16
+
+
+def test_the_report_shows_lines_and_escapes_what_they_say(run):
+    semilla.report(run)
+    page = (run / "report.html").read_text()
+    assert "How well it reads" in page
+    assert "Most errors" in page
+    assert page.count('<img src="data:image/') >= 5
+    assert "<b>0" not in page
+    assert "<script" not in page
+    assert (run / "figures" / "readings.csv").read_text().startswith("part,path,text,truth,confidence")
+
+
+def test_the_plan_tells_the_alphabet_and_what_is_odd_in_it(tmp_path):
+    given = arrays()
+    given["y_train"][0] = "12\u0331"  # a mark that no composed character has
+    given["y_test"][0] = "ế5"
+    said = []
+    semilla.train(Source(given, task="text", height=16), dry_run=True, say=said.append, **SMALL)
+    told = "\n".join(said)
+    assert "D190" in told
+    assert "U+0331" in told
+    assert "D191" in told
+    assert "U+1EBF" in told
+    assert re.search(r"labeled +16", told)
+
+
+def test_a_start_from_generated_lines_is_made_grown_and_gone_on_from(tmp_path):
+    words = {key: SMALL[key] for key in ("network", "width", "device", "precision", "labeled_batch")}
+    start = pretrain_generated(tmp_path / "start", corpus="digits", lines=40, height=16, steps=3, **words)
+    assert (start.folder / "readings.jsonl").exists()
+    old = start.model.card["alphabet"]
+    given = arrays()
+    given["y_train"][:2] = ["1ế", "ế2"]
+    data = Source(given, task="text", height=16)
+    run = semilla.train(data, method="mean_teacher", init=tmp_path / "start", out=tmp_path / "run", **SMALL)
+    assert set(run.fits) == {"from_scratch-0", "supervised-0", "mean_teacher-0"}
+    card = run.fits["mean_teacher-0"].model.card
+    assert card["alphabet"][: len(old)] == old
+    assert card["alphabet"][len(old) :] == ["ế"]
+    staged = semilla.train(
+        data,
+        method="supervised",
+        pretraining="generated",
+        out=tmp_path / "staged",
+        **{**SMALL, "steps": 2},
+    )
+    assert (tmp_path / "staged" / "pretrain" / "run.json").exists()
+    assert staged.verdict is None
+    with pytest.raises(UsageError, match="U071"):
+        semilla.train("digits", labels=40, pretraining="generated", out=tmp_path / "no")
+
+
+def test_the_corpus_follows_the_letters_of_the_labels():
+    assert corpus_for(["Đường Lê Lợi"]) == "vietnamese"
+    assert corpus_for(["123", "9"]) == "digits"
+    assert corpus_for(["Main Street 5"]) == "english"

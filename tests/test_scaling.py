@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import semilla
-from semilla import fitting
 from semilla.data.arrays import from_arrays
 from semilla.data.dataset import Dataset, split
 from semilla.data.holdout import choose_test
@@ -22,6 +21,7 @@ from semilla.data.labels import choose_labels
 from semilla.data.preparation import preparation
 from semilla.evidence.scores import WHOLE_CLASSES, score
 from semilla.exporting.card import _class_rows
+from semilla.inference import outputs
 from semilla.inference.calibration import calibrate
 from semilla.randomness import permutation
 from semilla.reporting.run_data import Part, read_run
@@ -125,7 +125,7 @@ def test_the_scores_of_ten_thousand_classes_hold_no_table_of_all_pairs():
 
 
 def test_labeled_outputs_are_sampled_where_they_are_many_and_all_labels_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "SAMPLED_LOGITS", 30)  # 10 examples of 3 classes
+    monkeypatch.setattr(outputs, "SAMPLED_LOGITS", 30)  # 10 examples of 3 classes
     draw = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2, -1], [4, 6, 10, 20])
     data = {"x_train": draw.standard_normal((40, 5)), "y_train": labels}

@@ -255,7 +255,8 @@ def check_task(entry: Entry, kind: str | None, network: str | None) -> None:
     if task not in entry.tasks:
         what = "class labels" if task == Classes.name else f"text read by {network or 'crnn'} ({task})"
         able = ", ".join(name for name, other in METHODS.items() if task in other.tasks)
-        raise UsageError("U007", f"{entry.name} is not defined for {what}", f"take one of {able}")
+        fix = f"it is for {', '.join(entry.tasks)}; take one of {able}"
+        raise UsageError("U007", f"{entry.name} is not defined for {what}", fix)
 
 
 def refuse_pretraining(entry: Entry) -> None:

@@ -20,7 +20,7 @@ WRONG = [
     ("evalute RUN", "'evaluate'"),
     (
         "xyzzy",
-        "demo, check, train, pretrain, compare, evaluate, report, predict, export, embed, show, methods, cache, doctor",
+        "demo, check, generate, train, pretrain, compare, evaluate, report, predict, export, embed, show, methods, cache, doctor",
     ),
     ("train digits --lables 40", "--labels"),
     ("train digits --metod uda", "--method"),
@@ -110,10 +110,10 @@ def test_without_arguments_the_help_is_shown_as_an_error(call):
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [name if name != "generate" else "generate text" for name in COMMANDS])
 def test_every_command_has_help_with_examples_or_options(call, name):
     for flag in ("-h", "--help"):
-        done = call(name, flag)
+        done = call(*name.split(), flag)
         assert done.code == 0
         assert done.out.startswith(f"Usage: semilla {name}")
         assert "--json" in done.out

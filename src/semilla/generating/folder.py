@@ -231,7 +231,7 @@ def _table(renderer: Renderer, texts: Sequence[tuple[str, int]]) -> bytes:
 
 def _sheet(folder: Path, renderer: Renderer, texts: Sequence[tuple[str, int]]) -> bytes:
     """The first lines, each above its text, which is drawn in its own font: two columns of twenty, PNG."""
-    pictures = [Image.open(folder / path_of(index)).convert("L") for index in range(len(texts))]
+    pictures = [Image.open(folder / path_of(index), formats=("PNG",)).convert("L") for index in range(len(texts))]
     height, gap, note = renderer.settings.height, 6, 18
     rows = -(-len(pictures) // 2)
     wide = max(picture.width for picture in pictures)

@@ -206,7 +206,7 @@ def _compressed(image: Image.Image, quality: int) -> Image.Image:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     file.seek(0)
-    return Image.open(file)
+    return Image.open(file, formats=("JPEG",))
 
 
 @functools.cache

@@ -92,7 +92,7 @@ def main() -> None:
         if options.list:
             plan = f"{piece.minutes:>4g} min  {piece.begins:>6,} + {piece.goes:>6,} steps"
             print(f"{piece.name:<24}{plan}   {'done' if piece.name in found else ''}")
-        elif options.time:
+        elif options.time and asked:
             found.setdefault(STEP, {})[piece.name] = timed(piece)
             cifar10.save(PATH, found)
         elif asked and piece.name not in found:

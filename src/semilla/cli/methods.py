@@ -56,7 +56,7 @@ def _show(entry: Entry) -> None:
         click.echo(f"{name:<18}{_word(parameter.ours):<16}{parameter.paper:<32}{parameter.meaning}")
     words = "pretrain digits" if entry.name in PRETRAINING else "train digits --labels 40"
     if "classes" not in entry.tasks:
-        words = f"train LINES --task {entry.tasks[0]}"
+        words = "train LINES --task text --network attention_reader"
     click.echo(f"\nsemilla {words} --method {entry.name} --set {_example(entry)}")
 
 

@@ -31,11 +31,11 @@ from semilla.methods.catalogue import plug_in
 @click.option("--no-baseline", is_flag=True, help="Do not fit supervised training beside the method: no verdict.")
 @click.option(
     "--network",
-    help="small_cnn, whitened_cnn, wide_resnet, mlp, or a timm model's.  [default: by data]",
+    help="small_cnn, whitened_cnn, wide_resnet, mlp, a timm model's; of text crnn, conv_transformer, attention_reader.",
 )
 @click.option("--weights", metavar="PATH", help="Start from this safetensors file; hub downloads a timm model's own.")
 @click.option("--init", metavar="RUN", help="Start from this run (see semilla pretrain) or safetensors file.")
-@click.option("--pretrain", "pretraining", metavar="METHOD", help="First make such a start, as semilla pretrain does.")
+@click.option("--pretrain", "pretraining", metavar="METHOD", help="First make such a start; for text: generated.")
 @click.option("--layer-decay", type=float, help="Learning rate factor from each layer to the one below it.")
 @click.option("--steps", type=int, help="Optimizer steps.")
 @click.option("--minutes", type=float, help="Train for about so long instead of a number of steps.")
@@ -82,6 +82,7 @@ def command(
       semilla train photos/ --unlabeled more/ --test checked/ --method mean_teacher
       semilla train labels.csv --holdout 0.2 --dry-run
       semilla train table.csv --label-col species --impute median
+      semilla train lines/ --task text --method mean_teacher --pretrain generated
       semilla train digits --labels 40 --method uda --set threshold=0.8
       semilla pretrain photos/ --out START && semilla train photos/ --init START
       semilla train photos/ --out RUN --resume

@@ -229,6 +229,48 @@ def test_every_weight_gets_a_gradient(kind, precision):
     assert not still
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_an_lstm_on_one_thread_of_several_learns_the_same(two_threads, precision, monkeypatch):
+    """Two passes in one step, as a method makes them; other threads are there again afterwards."""
+    net, inputs, width = make(CRNN).train(), lines(3), torch.tensor([37, 20, 5])
+    seen = []
+    original = nn.LSTM.forward
+    monkeypatch.setattr(nn.LSTM, "forward", lambda *given: (seen.append(torch.get_num_threads()), original(*given))[1])
+
+    def step():
+        net.zero_grad()
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            outputs = [net(inputs, width), net(inputs.flip(3), width)]
+        sum(output.logits.float().square().mean() for output in outputs).backward()
+        return [outputs[0].logits.detach(), *(weight.grad for weight in net.parameters())]
+
+    limited = step()
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    for one, other in zip(limited, step(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4 if precision == torch.float32 else 3e-2, rtol=1e-2)
+    torch.set_num_threads(2)
+    with torch.no_grad():
+        torch.testing.assert_close(net(inputs, width).logits, net(inputs, width).logits)
+    frozen = net.requires_grad_(False)(inputs, width).logits
+    assert not frozen.requires_grad
+
+
+def test_threads_come_back_after_an_error(two_threads):
+    with pytest.raises(RuntimeError):
+        make(CRNN).recurrent[0].rightward(torch.zeros(2, 5, 7))
+    assert torch.get_num_threads() == 2
+
+
 @every
 def test_half_precision_reads_about_the_same(kind):
     net, inputs, width = make(kind, 48), lines(3, 80, 48), torch.tensor([80, 61, 7])

@@ -20,7 +20,8 @@ WRONG = [
     ("evalute RUN", "'evaluate'"),
     (
         "xyzzy",
-        "demo, check, generate, train, pretrain, compare, evaluate, report, predict, export, embed, show, methods, cache, "
+        "demo, check, generate, train, pretrain, compare, evaluate, report, predict, export, embed, show, methods, "
+        "cache, "
         "doctor",
     ),
     ("train digits --lables 40", "--labels"),

@@ -19,6 +19,11 @@ from semilla.networks.timm_backbone import TimmBackbone, pretraining
 from semilla.training import plan
 
 
+def built(settings, dataset):
+    """The network on a split in which every label is used."""
+    return plan.build_network(settings, dataset, split(dataset, needed=False))
+
+
 def pictures(side, channels=3, count=40):
     draw = np.random.default_rng(0)
     x = draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
@@ -244,7 +249,7 @@ def test_own_weights_without_a_card_take_the_data(saved):
 def test_a_network_is_built_again_from_its_description(network):
     chosen, _ = complete(pictures(32), network=network, device="cpu")
     torch.manual_seed(3)
-    net, spec = plan.build_network(chosen, pictures(32))
+    net, spec = built(chosen, pictures(32))
     torch.manual_seed(3)
     again = plan.network_from(json.loads(json.dumps(spec)))
     assert net.state_dict().keys() == again.state_dict().keys()
@@ -256,7 +261,7 @@ def test_a_network_is_built_again_from_its_description(network):
 def test_a_network_that_starts_from_weights_says_from_which(saved):
     data = pictures(32)
     chosen, _ = complete(data, network="test_resnet", weights=str(saved), device="cpu")
-    net, spec = plan.build_network(chosen, data)
+    net, spec = built(chosen, data)
     tensors = safetensors.torch.load_file(saved)
     assert torch.equal(net.model.conv1[0].weight, tensors["conv1.0.weight"])
     assert net.model.fc.weight.shape[0] == 2
@@ -272,10 +277,10 @@ def test_own_networks_start_from_weights_too(tmp_path):
     safetensors.torch.save_file(tensors, path)
     chosen, reasons = complete(pictures(32), network="small_cnn", weights=str(path), device="cpu")
     assert reasons["weights"] == "the classifier's too, of 2 classes"
-    net, spec = plan.build_network(chosen, pictures(32))
+    net, spec = built(chosen, pictures(32))
     assert all(torch.equal(value, tensors[key]) for key, value in net.state_dict().items())
     with pytest.raises(StateError) as caught:
-        plan.build_network(dataclasses.replace(chosen, width=8), pictures(32))
+        built(dataclasses.replace(chosen, width=8), pictures(32))
     assert caught.value.code == "C061"
     assert plan.network_from(spec).state_dict().keys() == tensors.keys()
 
@@ -283,14 +288,14 @@ def test_own_networks_start_from_weights_too(tmp_path):
 @pytest.mark.parametrize(("network", "data"), [("resnet18", vectors()), ("mlp", pictures(32))], ids=["timm", "mlp"])
 def test_a_network_for_other_data_is_refused(network, data):
     with pytest.raises(DataError) as caught:
-        plan.build_network(complete(data, network=network, device="cpu")[0], data)
+        built(complete(data, network=network, device="cpu")[0], data)
     assert caught.value.code == "D112"
 
 
 def test_a_network_too_deep_for_the_pictures_is_refused_in_words():
     chosen, _ = complete(pictures(8), network="test_convnext", device="cpu")
     with pytest.raises(UsageError, match="8 × 8 pixels"):
-        plan.build_network(chosen, pictures(8))
+        built(chosen, pictures(8))
 
 
 # Training

@@ -36,7 +36,9 @@ SMALL_SIDE = 64
 """Pixels up to which the networks of the papers are meant, and their batches."""
 WIDTHS = {"small_cnn": 32, "whitened_cnn": 64, "wide_resnet": 2, "mlp": 128}
 WIDTHS |= {"crnn": 32, "conv_transformer": 32, "attention_reader": 32}
-TEXT_STEPS_CPU, TEXT_BATCH, TEXT_CLIP = 1_500, 32, 5.0
+TEXT_STEPS_CPU, TEXT_BATCH = 1_500, 32
+TEXT_CLIP = {"ctc": 1.0, "attention": 5.0}
+"""What left the plateau of blanks soonest on rendered words; the attention reader learns more slowly at 1."""
 PROBED_ASPECT = 10
 """Width by height of the line on which ways to compute are measured."""
 
@@ -171,7 +173,7 @@ def complete(
         _check_company(batch)
         steps = fill("steps", *_pretraining_steps(device, unlabeled, batch))
         optimizer = fill("optimizer", "adamw", "for pre-training")
-    _rates(fill, optimizer, tuned, text)
+    _rates(fill, optimizer, tuned, RECOGNISERS.get(network))
     if tuned and not text:
         reasons["weights"] = _classifier(settings, network, len(dataset.classes))
     horizon = max(2, min(1000, steps // 10))
@@ -187,15 +189,16 @@ def complete(
     return dataclasses.replace(settings, **chosen), reasons
 
 
-def _rates(fill: Any, optimizer: str, tuned: bool, text: bool) -> None:
-    """How fast to learn."""
+def _rates(fill: Any, optimizer: str, tuned: bool, task: str | None) -> None:
+    """How fast to learn; ``task`` is a recogniser's, None for other networks."""
+    text = task is not None
     if tuned:
         rates = TEXT_RATES if text else FINE_TUNING_RATES
         fill("learning_rate", rates[optimizer], f"{optimizer}, to refine pretrained weights")
     else:
         fill("learning_rate", RATES[optimizer], optimizer)
-    if text:
-        fill("clip", TEXT_CLIP, "the gradient through a whole line may be large")
+    if task is not None:
+        fill("clip", TEXT_CLIP[task], "the gradient through a whole line may be large")
     elif (
         tuned
     ):  # for text: what was learnt on generated lines is as far from real ones in the first layer as in the last

@@ -354,3 +354,20 @@ def test_an_order_that_cannot_be_understood_is_a_usage_error(monkeypatch, order)
     monkeypatch.setenv("SEMILLA_FAULT", order)
     with pytest.raises(UsageError, match="SEMILLA_FAULT"):
         files.fault("anywhere")
+
+
+def test_a_folder_that_another_process_makes_at_the_same_moment_is_taken_as_it_is(tmp_path, monkeypatch):
+    whole, made = files.disk.mkdir, []
+
+    def beaten(path):
+        whole(path)
+        made.append(path)
+        whole(path)  # the other was there first
+
+    monkeypatch.setattr(files.disk, "mkdir", beaten)
+    files.make_folder(tmp_path / "run" / "fits")
+    assert made == [tmp_path / "run", tmp_path / "run" / "fits"]
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError):
+        files.make_folder(tmp_path / "file")

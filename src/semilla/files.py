@@ -132,7 +132,11 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     make_folder(path.parent)
-    disk.mkdir(path)
+    try:
+        disk.mkdir(path)
+    except FileExistsError:
+        if not path.is_dir():  # else another process was quicker, as where two fits begin in one new folder
+            raise
     disk.fsync_dir(path.parent)
 
 

@@ -18,6 +18,7 @@ from semilla.data.source import Source
 from semilla.errors import DataError, StateError, UsageError
 from semilla.fitting import fit
 from semilla.generated_start import corpus_for, pretrain_generated
+from semilla.runs import next_steps
 
 FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 SMALL = {"network": "crnn", "width": 4, "device": "cpu", "precision": "fp32", "steps": 8, "labeled_batch": 8}
@@ -193,6 +194,13 @@ def test_predictions_have_text_confidence_and_a_reason_where_there_is_none(run, 
         result = CliRunner().invoke(cli, ["predict", str(run), str(folder / "000.png"), *words])
         assert result.exit_code
         assert result.exception.code == code
+
+
+def test_what_serves_classes_alone_says_so(run, tmp_path):
+    for words in (["export", str(run), "--out", str(tmp_path / "ex")], ["embed", "digits", "--run", str(run)]):
+        result = CliRunner().invoke(cli, [*words, *(["-o", str(tmp_path / "e.npz")] if words[0] == "embed" else [])])
+        assert result.exception.code == "C028", result.output
+    assert not any("export" in line for line in next_steps(run))
 
 
 def test_one_picture_is_read_as_among_many(run, folder):

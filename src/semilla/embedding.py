@@ -33,6 +33,7 @@ from semilla.data.sources import load_manifest
 from semilla.errors import DataError, StateError, UsageError
 from semilla.inference.forward import block_rows
 from semilla.inference.model import CARD, Model, arrange, find_fit, load, make_views
+from semilla.inference.reader import refuse_reader
 from semilla.text import clean
 from semilla.training import plan
 from semilla.training.devices import choose_device
@@ -96,6 +97,7 @@ def embed(
         model, dataset = _untrained(resolve("supervised", {}, changes), source, progress, say)
     else:
         model = load(run, fit, pretrained=True)
+        refuse_reader(model, "embed")
         model.net.to(choose_device(device)[0])
         dataset = _as_the_model_reads(source, model, progress, say)
     parts = _parts(dataset)

@@ -41,7 +41,7 @@ from semilla.fitting import (
     versions,
 )
 from semilla.generated_start import GENERATED
-from semilla.inference.model import Model, refuse_file
+from semilla.inference.model import Model, read_run, refuse_file
 from semilla.methods import find
 from semilla.starting import STAGE, first_stage, make_start, started
 from semilla.tasks.alphabet import Alphabet, characters, described
@@ -589,6 +589,10 @@ def next_steps(folder: Path) -> list[str]:
         f"semilla predict {run} FILES…": "labels for other files",
         f"semilla export {run}": "ONNX, safetensors and a model card",
     }
+    if read_run(folder).get("data", {}).get("kind") == "text":
+        del commands[f"semilla export {run}"]
+        commands[f"semilla evaluate {run}"] = "error rates with intervals, and which letters are taken for which"
+        commands[f"semilla predict {run} FILES…"] = "texts and confidences of other files"
     width = max(map(len, commands))
     return ["", "Next:", *(f"  {command:<{width}}  {what}" for command, what in commands.items())]
 

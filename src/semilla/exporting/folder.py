@@ -21,6 +21,7 @@ from semilla.exporting.facts import metadata, without_paths
 from semilla.exporting.onnx import Agreement, compare, require_libraries, write_onnx
 from semilla.exporting.samples import RANDOM, find_samples
 from semilla.inference.model import CARD, WEIGHTS, Model, load, refuse_file
+from semilla.inference.reader import refuse_reader
 from semilla.reporting.run_data import RunData, read_run
 
 FORMATS = ("onnx", "safetensors", "all")
@@ -110,6 +111,7 @@ def export(
     data = read_run(run, fit)
     folder = run if (run / CARD).is_file() else run / "fits" / data.model.name
     model = load(folder, network=network)
+    refuse_reader(model, "export")
     contents: dict[str, bytes] = {}
     agreement = None
     if format != "safetensors":

@@ -99,7 +99,7 @@ def find_fonts(places: Sequence[str | os.PathLike[str]] = ()) -> tuple[list[Font
 
 def _check_tools() -> None:
     try:
-        import fontTools  # noqa: F401
+        import fontTools  # noqa: F401  only whether it is there: `_table` imports what it reads with
     except ImportError as error:
         message = "reading the character tables of fonts needs fontTools"
         raise UsageError("U130", message, "pip install 'semilla[text]'") from error

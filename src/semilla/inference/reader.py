@@ -95,6 +95,17 @@ class Reader(Model):
         raise StateError("C028", f"the model reads text and gives no {what}", "read() gives texts and confidences")
 
 
+def refuse_reader(model: Model, what: str) -> None:
+    """Refuse a model that reads text where only class labels are served yet.
+
+    Raises:
+        StateError: C028.
+    """
+    if isinstance(model, Reader):
+        fix = "semilla predict, evaluate and report serve it; its weights are model.safetensors in the fit's folder"
+        raise StateError("C028", f"the model reads text, and {what} is for models of classes", fix)
+
+
 def calibrated(confidence: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
     """Confidences whose logarithm is divided by a temperature: of a string's probability, as it were."""
     return np.asarray(np.power(confidence, 1 / temperature), np.float32)

@@ -38,7 +38,7 @@ WIDTHS = {"small_cnn": 32, "whitened_cnn": 64, "wide_resnet": 2, "mlp": 128}
 WIDTHS |= {"crnn": 32, "conv_transformer": 32, "attention_reader": 32}
 TEXT_STEPS_CPU, TEXT_BATCH = 1_500, 32
 TEXT_CLIP = {"ctc": 1.0, "attention": 5.0}
-"""What left the plateau of blanks soonest on rendered words; the attention reader learns more slowly at 1."""
+"""Largest gradient norm: from trials on rendered words, which no committed benchmark shows yet."""
 PROBED_ASPECT = 10
 """Width by height of the line on which ways to compute are measured."""
 

@@ -4,9 +4,9 @@ Lines of different widths are padded to a common one, and what is read in a line
 there is. So what lies beyond a line's end is 0 before every convolution that looks sideways, as if the picture ended
 there, and each channel is normalised over the places of its own line (instance normalisation). Batch statistics would
 hold the padding and the other lines: a teacher and a student who see different views would be normalised differently,
-and running statistics of generated text would be wrong for real text. In trials on
-rendered words it also left the plateau of all blanks, where training with CTC begins, sooner than BatchNorm or LayerNorm
-over the channels of each place; no committed benchmark shows that yet.
+and running statistics of generated text would be wrong for real text. In trials on rendered words it also
+left the plateau of all blanks, where training with CTC begins, sooner than BatchNorm or LayerNorm over the channels of
+each place; no committed benchmark shows that yet.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pathlib
 import stat
 import time
 
@@ -10,7 +11,7 @@ import pytest
 
 from semilla.data import store
 from semilla.data.store import Draft, cache_limit, clear, entries, open_pool
-from semilla.errors import UsageError
+from semilla.errors import Interrupted, UsageError
 
 SHAPE = (10, 3, 4, 5)
 
@@ -123,6 +124,29 @@ def test_a_draft_that_is_discarded_leaves_nothing(own_cache):
     assert len(names(own_cache)) == 1
     draft.discard()
     draft.discard()
+    assert names(own_cache) == []
+
+
+@pytest.mark.parametrize("at", ["posix_fallocate", "open_memmap", "mkdir"])
+@pytest.mark.parametrize("error", [Interrupted(15), OSError("no place")])
+def test_a_draft_that_does_not_come_to_be_leaves_nothing(own_cache, monkeypatch, at, error):
+    def stopped(*_, **__):
+        raise error
+
+    def made_and_stopped(path, *words, **more):
+        make(path, *words, **more)
+        if path.name.startswith(".tmp-"):
+            raise error
+
+    make = pathlib.Path.mkdir
+    places = {"posix_fallocate": (os, stopped), "open_memmap": (np.lib.format, stopped)}
+    place, does = places.get(at, (pathlib.Path, made_and_stopped))
+    monkeypatch.setattr(place, at, does)
+    if isinstance(error, OSError):
+        assert "no place" in Draft("toy", SHAPE).note
+    else:
+        with pytest.raises(Interrupted):
+            Draft("toy", SHAPE)
     assert names(own_cache) == []
 
 

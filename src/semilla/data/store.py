@@ -13,8 +13,8 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -228,11 +228,15 @@ class Draft:
         self.name, self.shape, self.place, self.note, self.starts = name, shape, place, "", starts
         self._folder: Path | None = None
         try:
-            self._folder = self._prepare()
-            self.pixels: Images = np.lib.format.open_memmap(self._folder / "pixels.npy", "r+")
+            self.pixels: Images = self._prepare()
         except (OSError, ResourceError) as error:
+            self.discard()
+            self._folder = None
             self._give_up(error)
             self.pixels = np.zeros(shape, np.uint8)
+        except BaseException:  # a signal: whoever asked has no draft yet that it could discard
+            self.discard()
+            raise
 
     def finish(self, key: str, sums: npt.NDArray[np.float64], digests: npt.NDArray[np.uint8]) -> ArrayPool:
         """The pool, read-only from now on.
@@ -258,8 +262,8 @@ class Draft:
             with suppress(OSError):
                 remove(self._folder)
 
-    def _prepare(self) -> Path:
-        """A folder with a file of the full size, its place on the disk reserved: a full disk shows now, as an error."""
+    def _prepare(self) -> Images:
+        """A file of the full size, its place on the disk reserved: a full disk shows now, as an error."""
         parent = cache_folder().absolute() / PIXELS
         _make_shared(parent)
         _remove_stale(parent, _HOUR)
@@ -267,19 +271,15 @@ class Draft:
         if size > cache_limit():
             raise OSError(f"{size / 1e9:.1f} GB exceed the cache's limit (SEMILLA_CACHE_LIMIT)")
         _make_room(size)
-        folder = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=parent))
-        try:
-            with (folder / "pixels.npy").open("xb") as file:
-                np.lib.format.write_array_header_1_0(
-                    file, {"descr": "|u1", "fortran_order": False, "shape": self.shape}
-                )
-                file.flush()
-                os.posix_fallocate(file.fileno(), file.tell(), size)
-        except BaseException:
-            with suppress(OSError):
-                remove(folder)
-            raise
-        return folder
+        # Named before it is made, so that a signal between the two leaves nothing that nobody knows.
+        self._folder = parent / f".tmp-{os.getpid()}-{secrets.token_hex(8)}"
+        self._folder.mkdir(mode=0o700)
+        with (self._folder / "pixels.npy").open("xb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": self.shape})
+            file.flush()
+            os.posix_fallocate(file.fileno(), file.tell(), size)
+        pixels: Images = np.lib.format.open_memmap(self._folder / "pixels.npy", "r+")
+        return pixels
 
     def _publish(
         self, folder: Path, key: str, sums: npt.NDArray[np.float64], digests: npt.NDArray[np.uint8]

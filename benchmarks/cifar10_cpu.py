@@ -70,7 +70,7 @@ class Piece(NamedTuple):
         return self.steps or recipe(f"cifar10/{self.method}")["steps"]
 
 
-_SHORT = {"uda": 5500, "mixmatch": 5000, "pseudo_label": 5000, "mean_teacher": 5500, "pi_model": 5500}
+_SHORT = {"uda": 2500, "mixmatch": 3900, "pseudo_label": 3200, "mean_teacher": 2300, "pi_model": 2500}
 _DRAWN = (("fixmatch", 30), ("supervised", 10))
 PIECES = (
     *(Piece(method, 250, draw, minutes) for draw in range(3) for method, minutes in _DRAWN),

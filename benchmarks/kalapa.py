@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,7 @@ from typing import Any
 import numpy as np
 
 import cifar10
-from machine import provenance
-from semilla import fit
+from recognisers import made, piece, relative, start
 from semilla.data.dataset import UNKNOWN, Dataset, Examples, take
 from semilla.data.source import Source
 from semilla.data.sources import load
@@ -37,24 +35,34 @@ from semilla.data.sources import load
 FOLDER = cifar10.DATA / "vietnamese_lines"
 PATH = cifar10.RESULTS / "kalapa.json"
 RUNS = Path(__file__).parents[1] / "runs" / "kalapa"
-HEIGHT, STEPS, START_STEPS, GENERATED = 32, 1_500, 4_000, 40_000
-DRAWS, RESAMPLES = 3, 4_000
+HEIGHT, START_STEPS, GENERATED = 32, 2_500, 20_000
+STEPS, SEARCH_STEPS = 600, 300
+DRAWS = 3
 KEPT_BACK = 2
-COMMON: dict[str, Any] = {"recipe": None, "network": "crnn", "alphabet": "vietnamese", "keep_checkpoints": False}
+NETWORK: dict[str, Any] = {"network": "crnn", "alphabet": "vietnamese"}
+BATCHES: dict[str, Any] = {"labeled_batch": 16, "unlabeled_batch": 32}
 METHODS: dict[str, dict[str, Any]] = {
     "supervised": {"views": ("strong",)},
-    "mean_teacher": {"view": "photometric", "weight": 50.0},
-    "pi_model": {"view": "photometric", "weight": 10.0},
+    "mean_teacher": {"view": "strong", "weight": 1000.0},
+    "pi_model": {"view": "strong", "weight": 300.0},
     "uda": {"views": ("weak", "strong"), "labeled_view": "strong", "threshold": 0.7},
-    "pseudo_label": {"view": "strong", "threshold": 0.9},
-    "fixmatch": {"views": ("weak", "strong"), "labeled_view": "strong", "threshold": 0.9},
+    "pseudo_label": {"view": "strong", "threshold": 0.8},
+    "fixmatch": {"views": ("weak", "strong"), "labeled_view": "strong", "threshold": 0.8},
 }
-SEARCHED: dict[str, tuple[str, dict[str, Any]]] = {name: (name, words) for name, words in METHODS.items()}
-SEARCHED |= {
-    "mean_teacher, strong": ("mean_teacher", {"view": "strong", "weight": 50.0}),
-    "mean_teacher, less": ("mean_teacher", {"view": "photometric", "weight": 10.0}),
-    "fixmatch, 0.7": ("fixmatch", METHODS["fixmatch"] | {"threshold": 0.7}),
-    "pseudo_label, 0.7": ("pseudo_label", METHODS["pseudo_label"] | {"threshold": 0.7}),
+_FIXMATCH = METHODS["fixmatch"]
+SEARCHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "supervised, strong": ("supervised", {"views": ("strong",)}),
+    "fixmatch, 0.8": ("fixmatch", _FIXMATCH),
+    "mean_teacher, strong, 1000": ("mean_teacher", {"view": "strong", "weight": 1000.0}),
+    "supervised, photometric": ("supervised", {"views": ("photometric",)}),
+    "mean_teacher, photometric, 1000": ("mean_teacher", {"view": "photometric", "weight": 1000.0}),
+    "fixmatch, 0.5": ("fixmatch", _FIXMATCH | {"threshold": 0.5}),
+    "uda, 0.7": ("uda", METHODS["uda"]),
+    "mean_teacher, strong, 100": ("mean_teacher", {"view": "strong", "weight": 100.0}),
+    "pseudo_label, 0.8": ("pseudo_label", METHODS["pseudo_label"]),
+    "pi_model, strong, 300": ("pi_model", METHODS["pi_model"]),
+    "fixmatch, 0.9": ("fixmatch", _FIXMATCH | {"threshold": 0.9}),
+    "uda, 0.4": ("uda", METHODS["uda"] | {"threshold": 0.4}),
 }
 PIECES = [f"{method}-{draw}" for draw in range(DRAWS) for method in METHODS]
 
@@ -69,48 +77,36 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{name:<24}{'done' if name in found else ''}" for name in ["start", *PIECES]))
         return
-    if "start" not in found or options.piece == "start":
-        found["start"] = start()
-        cifar10.save(PATH, found)
+    begun = {"look": "handwriting", "lines": GENERATED, "height": HEIGHT, "steps": START_STEPS, **NETWORK}
+    made(PATH, found, "start", lambda: start(RUNS / "start", begun))
     if options.search:
-        searched = found.setdefault("search", {})
         for name, (method, words) in SEARCHED.items():
-            if name not in searched:
-                searched[name] = piece(f"search {name}", method, words, lines(0, KEPT_BACK), 0)
-                cifar10.save(PATH, found)
-                print(f"{name:<28}CER {100 * cer(searched[name]):.2f} %", flush=True)
+            searched(found, f"search {name}", method, words)
         return
     for name in PIECES if options.piece is None else [options.piece] if options.piece != "start" else []:
-        if name not in found:
-            method, draw = name.rsplit("-", 1)
-            found[name] = piece(name, method, METHODS[method], lines(int(draw)), int(draw))
-            cifar10.save(PATH, found)
-            print(f"{name:<28}CER {100 * cer(found[name]):.2f} %", flush=True)
+        fitted(found, name)
     for line in table(found):
         print(line)
 
 
-def start() -> dict[str, Any]:
-    """Pre-train on generated lines; go on with what is there."""
-    from semilla.generated_start import pretrain_generated
-
-    began, folder = time.monotonic(), RUNS / "start"
-    words = {key: value for key, value in COMMON.items() if key not in ("recipe", "keep_checkpoints")}
-    resume = any(folder.glob("fits/*/fit.json"))
-    result = pretrain_generated(
-        folder,
-        look="handwriting",
-        lines=GENERATED,
-        height=HEIGHT,
-        steps=START_STEPS,
-        seed=0,
-        resume=resume,
-        say=print,
-        **words,
+def fitted(found: dict[str, Any], name: str) -> None:
+    """One method on one draw."""
+    method, draw = name.rsplit("-", 1)
+    words = NETWORK | BATCHES | METHODS[method]
+    made(
+        PATH, found, name, lambda: piece(RUNS / name, RUNS / "start", lines(int(draw)), method, words, int(draw), STEPS)
     )
-    seconds = round(result.seconds, 1)
-    told = {"steps": START_STEPS, "lines": GENERATED, "training seconds": seconds}
-    return told | {"wall seconds": round(time.monotonic() - began, 1), **provenance("torch", "pillow")}
+
+
+def searched(found: dict[str, Any], name: str, method: str, words: dict[str, Any]) -> None:
+    """One candidate, on writers kept back."""
+    folder, words = RUNS / name.replace(", ", "-").replace(" ", "-"), NETWORK | BATCHES | words
+    made(
+        PATH,
+        found,
+        name,
+        lambda: piece(folder, RUNS / "start", lines(0, KEPT_BACK), method, words, 0, SEARCH_STEPS),
+    )
 
 
 def lines(draw: int, kept_back: int = 0) -> Dataset:
@@ -121,10 +117,7 @@ def lines(draw: int, kept_back: int = 0) -> Dataset:
         kept_back: how many of the labeled writers stand for the test part, which is then left out.
     """
     splits = json.loads((FOLDER / "splits.json").read_text())
-    source = Source(
-        FOLDER / "kalapa_train.parquet", unlabeled=str(FOLDER / "kalapa_unlabeled.parquet"), task="text", height=HEIGHT
-    )
-    whole = load(source)
+    whole = load(Source(FOLDER / "kalapa_train.parquet", task="text", height=HEIGHT))
     assert whole.manifest is not None
     groups = np.array(whole.manifest.groups[: len(whole.labels)])
     labeled, tested = (
@@ -143,75 +136,17 @@ def lines(draw: int, kept_back: int = 0) -> Dataset:
     return replace(whole, inputs=take(whole.inputs, pool), labels=labels, test=held, manifest=manifest)
 
 
-def piece(name: str, method: str, words: dict[str, Any], dataset: Dataset, draw: int) -> dict[str, Any]:
-    """One fit, scored once; go on with what is there."""
-    began, folder = time.monotonic(), RUNS / name.replace(", ", "-").replace(" ", "-")
-    (weights,) = (RUNS / "start").glob("fits/*/model.safetensors")
-    resume = any(folder.glob("fits/*/fit.json"))
-    result = fit(
-        dataset,
-        method=method,
-        weights=str(weights),
-        steps=STEPS,
-        seed=draw,
-        out=folder,
-        resume=resume,
-        **COMMON,
-        **words,
-    )
-    outputs = result.outputs
-    sums = {
-        str(group): [int(outputs[f"test_{key}"][outputs["test_groups"] == group].sum()) for key in ("edits", "lengths")]
-        for group in np.unique(outputs["test_groups"])
-    }
-    curve = [[line["step"], line["test/cer"]] for line in result.history if "test/cer" in line]
-    scores = {key.removeprefix("test/"): value for key, value in result.scores.items()}
-    made = {"scores": scores, "writers": sums, "curve": curve, "settings": words, "steps": STEPS}
-    made |= {"training seconds": round(result.seconds, 1), "wall seconds": round(time.monotonic() - began, 1)}
-    return made | {"labeled": int((dataset.labels >= 0).sum()), **provenance("torch")}
-
-
-def cer(row: dict[str, Any]) -> float:
-    """Edits by characters of all writers."""
-    sums = np.array(list(row["writers"].values()))
-    return float(sums[:, 0].sum() / sums[:, 1].sum())
-
-
-def relative(found: dict[str, Any], method: str) -> tuple[float, float, float] | None:
-    """How far a method's error rate lies from that of supervised training, as a share of it, with its interval."""
-    draws = [draw for draw in range(DRAWS) if {f"{method}-{draw}", f"supervised-{draw}"} <= found.keys()]
-    if not draws:
-        return None
-    own, base = (
-        np.array([list(found[f"{name}-{draw}"]["writers"].values()) for draw in draws])
-        for name in (method, "supervised")
-    )
-
-    def change(rows: np.ndarray[Any, Any], writers: np.ndarray[Any, Any]) -> float:
-        rates = [sums[rows][:, writers].sum(1) for sums in (own, base)]
-        return float((rates[0][:, 0] / rates[0][:, 1]).mean() / (rates[1][:, 0] / rates[1][:, 1]).mean() - 1)
-
-    random, count = np.random.default_rng(0), own.shape[1]
-    samples = [
-        change(random.integers(0, len(draws), len(draws)), random.integers(0, count, count)) for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return change(np.arange(len(draws)), np.arange(count)), float(low), float(high)
-
-
 def table(found: dict[str, Any]) -> list[str]:
     """Each method over the draws there are."""
-    lines_ = [f"{'method':<24}{'draws':>6}{'CER':>9}{'exact':>9}   against supervised (95 %)"]
+    told = [f"{'method':<24}{'draws':>6}{'CER':>9}{'exact':>9}   against supervised (95 %)"]
     for method in METHODS:
-        rows = [found[f"{method}-{draw}"] for draw in range(DRAWS) if f"{method}-{draw}" in found]
-        if rows:
-            exact = np.mean([row["scores"]["accuracy"] for row in rows])
-            change = relative(found, method)
-            told = "" if change is None or method == "supervised" else "{:+.1%} ({:+.1%} … {:+.1%})".format(*change)
-            lines_.append(
-                f"{method:<24}{len(rows):>6}{np.mean([cer(row) for row in rows]):>9.2%}{exact:>9.1%}   {told}"
-            )
-    return lines_
+        draws = [draw for draw in range(DRAWS) if {f"{method}-{draw}", f"supervised-{draw}"} <= found.keys()]
+        own, base = ([found[f"{name}-{draw}"] for draw in draws] for name in (method, "supervised"))
+        if own:
+            scores = [np.mean([row["scores"][key] for row in own]) for key in ("cer", "accuracy")]
+            change = "" if method == "supervised" else "{:+.1%} ({:+.1%} … {:+.1%})".format(*relative(own, base))
+            told.append(f"{method:<24}{len(own):>6}{scores[0]:>9.2%}{scores[1]:>9.1%}   {change}")
+    return told
 
 
 if __name__ == "__main__":

@@ -14,16 +14,24 @@ from semilla.training.devices import available_cores
 
 def provenance(*packages: str) -> dict[str, object]:
     """Processor and cores, how busy they are, versions of Python, semilla and some packages, commit and date."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout
     return {
         "device": f"CPU ({_processor()}), {available_cores()} cores",
         "load at the end": [round(load, 1) for load in os.getloadavg()],
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("semilla", *packages)},
-        "commit": commit.strip() or "unknown",
+        "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _commit() -> str:
+    """The commit, marked where anything but results differs from it: a benchmark in pieces writes its own results."""
+    here = ["git", "-C", str(Path(__file__).parents[1])]
+    asked = ["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", ".", ":!benchmarks/results"]
+    commit, changed = (
+        subprocess.run([*here, *words], capture_output=True, text=True, check=False).stdout.strip() for words in asked
+    )
+    return f"{commit or 'unknown'}{'-dirty' if changed else ''}"
 
 
 def _processor() -> str:

@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from semilla import files
+from semilla.config import task_of
 from semilla.data.source import Source
 from semilla.data.sources import load
 from semilla.errors import DataError, StateError, UsageError
-from semilla.evidence.comparison import Job, Outcome, Row, as_json, format_rows, run_jobs, summarise
+from semilla.evidence.comparison import MEASURES, Job, Outcome, Row, as_json, format_rows, run_jobs, summarise
 from semilla.methods import METHODS, find, names_for
 
 BASELINE = "supervised"
+
+_TOLD = {
+    "helped": "the unlabeled data helped",
+    "hurt": "the unlabeled data hurt",
+    "cannot tell": "cannot tell with this many draws",
+}
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,10 @@ class Comparison:
     """What a comparison gives back.
 
     Attributes:
-        rows: one for each method: scores of the draws, gain over the baseline with its interval.
+        rows: one for each method: scores of the draws, gain over the baseline with its interval; by accuracy, or for
+            text by the character error rate.
         outcomes: every fit.
-        folder: where the fits, ``compare.json`` and ``accuracy.png`` are, or None.
+        folder: where the fits, ``compare.json`` and the figure are, or None.
         seconds: wall-clock time of it all.
     """
 
@@ -46,7 +54,12 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """The table, and one of three words for each method."""
-        return [*format_rows(self.rows), "", *(f"{row.method}: {_word(row)}" for row in self.rows if row.gain)]
+        return [*format_rows(self.rows), "", *(f"{row.method}: {_TOLD[row.word]}" for row in self.rows if row.gain)]
+
+    @property
+    def figure(self) -> Path | None:
+        """The curves."""
+        return None if self.folder is None else self.folder / f"{self.rows[0].measure}.png"
 
 
 def compare(
@@ -83,12 +96,14 @@ def compare(
     if "method" in changes:
         raise UsageError("U002", "compare takes methods, a list, and not method", f"methods=[{changes['method']!r}]")
     data, changes = Source.of(data, changes)
-    names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else names_for("classes")
     folder = None if out is None else Path(out)
     if folder is not None:
         data.refuse_inside(folder)
     part = changes.get("evaluate_on", "test")
-    if getattr(load(data, progress), part, None) is None:  # it is also decoded once here, and not by each worker
+    dataset = load(data, progress)  # it is also decoded once here, and not by each worker
+    task = task_of(dataset.kind, changes.get("network"))
+    names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else names_for(task)
+    if getattr(dataset, part, None) is None:
         raise DataError("D061", f"the data have no {part} part, so nothing can be told", "give one: test=, holdout=0.2")
     if folder is not None and (folder / "fits").exists():
         raise StateError("C001", f"{str(folder)!r} holds fits already", "name another folder with --out")
@@ -101,9 +116,11 @@ def compare(
     outcomes = [done[name, seed] for name in names for seed in range(draws)]
     result = Comparison(summarise(outcomes, BASELINE), outcomes, folder, time.monotonic() - began)
     if folder is not None:
-        from semilla.reporting.curves import accuracy_figure
+        from semilla.reporting.curves import comparison_figure
 
-        accuracy_figure(outcomes, folder / "accuracy.png", title or f"test accuracy over {draws} draws")
+        assert result.figure is not None
+        measure = MEASURES[result.rows[0].measure].name
+        comparison_figure(outcomes, result.figure, title or f"test {measure} over {draws} draws")
         files.write_json(folder / "compare.json", {"labels": labels, "draws": draws, **result.summary()})
     return result
 
@@ -112,14 +129,6 @@ def _own(method: str, changes: dict[str, Any]) -> dict[str, Any]:
     """What of the changes a method knows: a threshold is nothing to one without."""
     others = {name for entry in METHODS.values() for name in entry.hyperparameters} - set(find(method).hyperparameters)
     return {key: value for key, value in changes.items() if key not in others}
-
-
-def _word(row: Row) -> str:
-    gain = row.gain
-    assert gain is not None
-    if gain.low > 0:
-        return "the unlabeled data helped"
-    return "the unlabeled data hurt" if gain.high < 0 else "cannot tell with this many draws"
 
 
 def _cost(method: str) -> int:

@@ -276,6 +276,16 @@ TABLES = ("baseline", "pretrain")
 """Tables of a recipe: the deltas of the supervised training beside the method, and of the pre-training before it."""
 
 
+def task_of(kind: str | None, network: str | None) -> str:
+    """What a label is to the methods: ``classes``, ``ctc`` or ``attention``.
+
+    Args:
+        kind: of the data; None where it is not known yet and the network reads text.
+        network: as asked for.
+    """
+    return "classes" if kind in ("images", "vectors") else RECOGNISERS.get(network or "crnn", "ctc")
+
+
 def recipe(name: str | Path) -> dict[str, Any]:
     """The deltas of a recipe: one that comes with semilla (``digits/uda``) or a TOML file of the user's.
 

@@ -26,7 +26,7 @@ from torch import nn
 import semilla
 from semilla import files
 from semilla.augment.vectors import reference_rows
-from semilla.config import RECOGNISERS, Settings, recipe, recipe_for, recipes, table_of
+from semilla.config import RECOGNISERS, Settings, recipe, recipe_for, recipes, table_of, task_of
 from semilla.config import settings as resolve
 from semilla.contract import Info, Method, Net, Task
 from semilla.data.dataset import Dataset, Split, choose, fingerprint, held_out_fingerprint, split, take
@@ -251,7 +251,7 @@ def check_task(entry: Entry, kind: str | None, network: str | None) -> None:
         return
     if kind == "text" and network is not None and network not in RECOGNISERS:
         raise DataError("D112", f"network {network} does not read text", f"set network={' or '.join(RECOGNISERS)}")
-    task = RECOGNISERS.get(network or "crnn", "ctc") if kind != "images" and kind != "vectors" else Classes.name
+    task = task_of(kind, network)
     if task not in entry.tasks:
         what = "class labels" if task == Classes.name else f"text read by {network or 'crnn'} ({task})"
         able = ", ".join(name for name, other in METHODS.items() if task in other.tasks)

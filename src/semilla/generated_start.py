@@ -17,6 +17,7 @@ from semilla.fitting import Result, make_run_folder, plan_fit, versions
 from semilla.generating import Renderer, generate, renderer
 from semilla.inference.model import RUN
 from semilla.tasks.alphabet import VIETNAMESE
+from semilla.tasks.spelling import Protocol
 from semilla.text import clean
 
 GENERATED = "generated"
@@ -38,6 +39,7 @@ def pretrain_generated(
     case: str = "keep",
     balance: float = 0.0,
     text_column: str | None = None,
+    protocol: str = "exact",
     height: int = 32,
     seed: int = 0,
     minutes: float | None = None,
@@ -60,6 +62,8 @@ def pretrain_generated(
         case: of the letters.
         balance: how much rare characters are preferred.
         text_column: of the corpus.
+        protocol: how a line is transcribed, a name of `semilla.tasks.spelling.Protocol.preset`: with ``english36`` the
+            pictures keep capitals and signs and the transcriptions do not.
         height: pixels.
         seed: of the lines and of the training.
         minutes: of training, instead of ``steps``.
@@ -80,7 +84,7 @@ def pretrain_generated(
     )  # fmt: skip
     for line in pen.warnings():
         say(line)
-    dataset = generated_dataset(pen, lines, progress)
+    dataset = generated_dataset(pen, lines, progress, Protocol.preset(protocol))
     words = {"views": ("weak",), "steps": None if minutes else STEPS, **changes, "seed": seed}
     words = {name: value for name, value in words.items() if value is not None}
     common: dict[str, Any] = {"out": folder, "resume": resume, "minutes": minutes, "recipe": None}
@@ -93,15 +97,22 @@ def pretrain_generated(
     return result
 
 
-def generated_dataset(pen: Renderer, count: int, progress: TextIO | None = None) -> Dataset:
-    """Generated lines as a data set: ``count`` to learn from, `HELD_OUT` more to be scored on."""
+def generated_dataset(
+    pen: Renderer, count: int, progress: TextIO | None = None, protocol: Protocol | None = None
+) -> Dataset:
+    """Generated lines as a data set: ``count`` to learn from, `HELD_OUT` more to be scored on.
+
+    Lines of which a protocol leaves nothing are left out.
+    """
     block = generate(pen, count + HELD_OUT, progress=progress)
     pool = Lines.of(list(block), block.height)
-    classes = tuple(sorted(set(block.texts)))
+    texts = list(block.texts) if protocol is None else [protocol.apply(text) for text in block.texts]
+    classes = tuple(sorted(set(texts) - {""}))
     number = {text: place for place, text in enumerate(classes)}
-    labels = np.array([number[text] for text in block.texts], np.int64)
-    rows = Rows(pool, np.arange(len(labels)))
-    test = Examples(take(rows, np.arange(count, count + HELD_OUT)), labels[count:])
+    kept = np.array([place for place, text in enumerate(texts) if text], np.int64)
+    labels = np.array([number[texts[place]] for place in kept], np.int64)
+    rows, count = Rows(pool, kept), int((kept < count).sum())
+    test = Examples(take(rows, np.arange(count, len(kept))), labels[count:])
     return Dataset(GENERATED, "text", classes, take(rows, np.arange(count)), labels[:count], test=test)
 
 

@@ -69,6 +69,28 @@ def test_the_table_the_files_and_the_commands_it_ends_with(small, call, tmp_path
     assert invoke([*words[2], "--steps", 2, "--set", "width=4"]).code == 0
 
 
+def test_text_is_compared_by_its_error_rate(small, call, tmp_path):
+    done = call("demo", "text", "--draws", 2, "--method", "mean_teacher")
+    assert done.code == 0, done.err
+    head, rows = rows_of(done.out)
+    assert all(word in head for word in ("test CER", "change of supervised's (95 %)"))
+    assert [row.split()[0] for row in rows] == ["supervised", "mean_teacher"]
+    assert (tmp_path / "semilla-demo" / "cer.png").read_bytes()[:8] == PNG
+    following = [line for line in done.out.split("Next:")[1].splitlines() if line.strip()]
+    words = [shlex.split(line.strip().split("  ")[0])[1:] for line in following]
+    assert words[0][:2] == ["demo", "text"]
+    assert invoke([*words[0], "--draws", 1]).code == 0
+    assert invoke(words[1]).code == 0
+    assert invoke([*words[2], "--steps", 2, "--set", "width=4"]).code == 0
+
+
+def test_all_methods_of_text_take_part(small, call, tmp_path):
+    answer = call("demo", "text", "--draws", 1, "--json", "--out", tmp_path / "mine").json()
+    names = [row["method"] for row in answer["rows"]]
+    assert names == ["supervised", "pi_model", "mean_teacher", "uda", "pseudo_label", "fixmatch"]
+    assert answer["figure"].endswith("cer.png")
+
+
 def test_all_methods_take_part_unless_some_are_named(small, call, tmp_path):
     done = call("demo", "--draws", 1, "--json", "--out", tmp_path / "mine")
     answer = done.json()
@@ -121,3 +143,15 @@ def test_a_demonstration_that_cannot_work_says_why_in_its_own_words(tmp_path):
     )
     assert done.returncode == 3, done.stderr
     assert "D054" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_real_demonstration_of_text(tmp_path):
+    words = [sys.executable, "-m", "semilla", "demo", "text", "--draws", "2", "--method", "METHOD"]
+    done = subprocess.run(
+        [*words, "--out", str(tmp_path / "d"), "--json"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    supervised, other = json.loads(done.stdout)["rows"]
+    assert supervised["mean"] < 0.4
+    assert other["mean"] < supervised["mean"]

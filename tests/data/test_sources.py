@@ -93,7 +93,7 @@ def caught(data, kind=DataError):
     [
         ("digit", "D005", ["did you mean 'digits'"]),
         ("CIFAR-10", "D005", ["did you mean 'cifar10'"]),
-        ("quantum", "D005", ["names are digits and cifar10"]),
+        ("quantum", "D005", ["names are digits, digit_strings and cifar10"]),
         ("", "D005", ["''"]),
         (" ", "D005", ["' '"]),
         ("no/such/folder", "D001", ["no file or folder 'no/such/folder'", "exists up to"]),

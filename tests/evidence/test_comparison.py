@@ -6,6 +6,7 @@ import pickle
 import random
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,3 +166,24 @@ def test_the_share_used_is_over_all_steps_alike(monkeypatch):
 
     monkeypatch.setattr("semilla.fitting.fit", lambda **options: Fake)
     assert comparison.run_job(Job("uda", 0, {})).used == pytest.approx(1 / 21)
+
+
+def readings():
+    base = [outcome("supervised", seed, score) for seed, score in OURS.items()]
+    rows = base + [outcome("uda", seed, score / 2) for seed, score in OURS.items()]
+    return [replace(row, measure="cer") for row in rows]
+
+
+def test_of_error_rates_less_is_better():
+    rows = summarise(readings())
+    assert rows[1].gain.high < 0
+    assert rows[1].word == "helped"
+    assert summarise([replace(one, measure="accuracy") for one in readings()])[1].word == "hurt"
+    worse = [replace(one, score=1.5 if one.job.method == "uda" else 1 - one.job.seed / 100) for one in readings()]
+    assert summarise(worse)[1].word == "hurt"
+    same = [replace(one, score=0.5) for one in readings()]
+    assert summarise(same)[1].word == "cannot tell"
+    head = format_rows(rows)[0]
+    assert "test CER" in head
+    assert "change of supervised's (95 %)" in head
+    assert "accuracy" not in head

@@ -136,7 +136,7 @@ def test_no_point_of_a_comparison_is_cut_away(monkeypatch, tmp_path):
         SimpleNamespace(job=SimpleNamespace(method=method), curve=list(enumerate(curve)))
         for method, curve in scores.items()
     ]
-    curves.accuracy_figure(outcomes, tmp_path / "accuracy.png", "three draws")
+    curves.comparison_figure(outcomes, tmp_path / "accuracy.png", "three draws")
     ((low, high),) = drawn
     assert low < 8
     assert high > 100

@@ -9,12 +9,12 @@ import click
 
 from semilla.cli.console import assignments_of, json_option, print_json, printer, progress_stream, set_option
 from semilla.cli.data_options import data_options, given
-from semilla.methods import names_for
+from semilla.methods import METHODS
 
 
 @click.command("compare")
 @click.argument("data")
-@click.option("--method", "methods", multiple=True, help=f"Repeatable; all if none: {', '.join(names_for('classes'))}.")
+@click.option("--method", "methods", multiple=True, help=f"Repeatable; all that apply if none: {', '.join(METHODS)}.")
 @click.option("--labels", type=click.IntRange(min=1), help="Labeled examples in all, drawn anew for each draw.")
 @click.option("--draws", type=click.IntRange(min=1), default=5, show_default=True, help="Label draws for each method.")
 @click.option("--steps", type=int, help="Optimizer steps of each fit.")
@@ -47,6 +47,7 @@ def command(
     Examples:
       semilla compare photos/ --method fixmatch --method mixmatch
       semilla compare digits --labels 40 --draws 10 --method uda
+      semilla compare digit_strings --labels 40 --method mean_teacher
     """
     from semilla.comparing import compare
     from semilla.evidence.comparison import free_folder
@@ -59,4 +60,4 @@ def command(
     if as_json:
         print_json({**done.summary(), "folder": str(folder)})
     say("\n".join(done.lines()))
-    say(f"\nfigure: {folder / 'accuracy.png'}   fits: {folder / 'fits'}   table: {folder / 'compare.json'}")
+    say(f"\nfigure: {done.figure}   fits: {folder / 'fits'}   table: {folder / 'compare.json'}")

@@ -11,6 +11,9 @@ from semilla.errors import UsageError
 
 _SETTINGS = ("size", "resize")
 
+DIGIT_STRINGS = "digit_strings"
+"""The name of a data set that is text without being called so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -55,6 +58,10 @@ class Source:
     max_pixels: int = 64_000_000
     task: str | None = None
     height: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.task is None and isinstance(self.data, str) and self.data == DIGIT_STRINGS:
+            object.__setattr__(self, "task", "text")
 
     def plain(self) -> dict[str, Any] | None:
         """As JSON values; None where the data are only in memory."""

@@ -17,6 +17,7 @@ from semilla.data import cifar10, encoded, folders, tables
 from semilla.data.arrays import NAMES, from_arrays
 from semilla.data.blobs import Blobs
 from semilla.data.dataset import Dataset, Examples
+from semilla.data.digit_strings import digit_strings
 from semilla.data.holdout import hold_out
 from semilla.data.labels import IntArray, choose_labels
 from semilla.data.leaks import check_leaks
@@ -24,12 +25,14 @@ from semilla.data.lists import Columns
 from semilla.data.manifest import Manifest
 from semilla.data.numpy_files import looks_pickled, pickle_refused, read_numpy
 from semilla.data.pictures import dataset_of
-from semilla.data.source import Source
+from semilla.data.source import DIGIT_STRINGS, Source
 from semilla.data.text import load_text, read_text
 from semilla.errors import DataError, SafetyError, UsageError
 
-BUILT_IN = ("digits", "cifar10")
+BUILT_IN = ("digits", DIGIT_STRINGS, "cifar10")
 """Data sets that have a name; a folder of that name is given as ``./digits``."""
+
+_EMBEDDED = ("digits", DIGIT_STRINGS)
 
 _READ = (
     "a folder of pictures, a list of pictures and labels (.csv, .tsv, .jsonl), a table of features (.csv, .parquet), "
@@ -47,9 +50,9 @@ def load(data: Any, progress: TextIO | None = sys.stderr) -> Dataset:
     """Load a data set.
 
     Args:
-        data: a `Source`; or ``"digits"``, ``"cifar10"``, the path of a folder or file, a tuple ``(x, y)``, a mapping of
-            arrays as `semilla.data.arrays.from_arrays` takes it, a DataFrame, a ``datasets.Dataset``, or a `Dataset`,
-            which is passed through.
+        data: a `Source`; or ``"digits"``, ``"digit_strings"``, ``"cifar10"``, the path of a folder or file, a tuple
+            ``(x, y)``, a mapping of arrays as `semilla.data.arrays.from_arrays` takes it, a DataFrame, a
+            ``datasets.Dataset``, or a `Dataset`, which is passed through.
         progress: where the progress of decoding goes.
 
     Raises:
@@ -74,12 +77,14 @@ def load_manifest(data: Any) -> tuple[Manifest, Blobs] | None:
         DataError: as `load`.
     """
     source = data if isinstance(data, Source) else Source(data)
+    if isinstance(source.data, str) and source.data in _EMBEDDED:
+        return None
     if source.task == "text":
         return None if isinstance(source.data, Dataset | Mapping | tuple) else read_text(_with_places(source))
     if encoded.is_dataset(source.data):
         columns = Columns(source.path_column, source.label_column, source.group_column)
         return encoded.read_dataset(source.data, columns)
-    if not isinstance(source.data, str | os.PathLike) or source.data == "digits":
+    if not isinstance(source.data, str | os.PathLike):
         return None
     path = cifar10.find() if source.data == "cifar10" else _existing(os.fspath(source.data))
     if path.is_dir() and cifar10.is_numbered(path):
@@ -99,9 +104,11 @@ def _load(source: Source, progress: TextIO | None) -> Dataset:
     data = source.data
     if isinstance(data, Dataset):
         return _kept_back(data, source)
-    if source.task is not None:
-        if source.task != "text":
-            raise UsageError("U146", f"task = {source.task!r} is not known", "give 'text', or leave it out")
+    if source.task not in (None, "text"):
+        raise UsageError("U146", f"task = {source.task!r} is not known", "give 'text', or leave it out")
+    if isinstance(data, str) and data in _EMBEDDED:
+        return _embedded(data, source)
+    if source.task == "text":
         return _kept_back(load_text(_with_places(source), progress), source)
     if isinstance(data, Mapping) and not encoded.is_dataset(data):
         return _arrays(data, "arrays", source)
@@ -110,10 +117,6 @@ def _load(source: Source, progress: TextIO | None) -> Dataset:
     if tables.is_frame(data) or (data := encoded.table_of(source.data)) is not None:
         return _table(data, source)
     data = source.data
-    if isinstance(data, str) and data == "digits":
-        digits = _digits()
-        here = ("the built-in set of that name; the folder beside you is ./digits",) if os.path.isdir("digits") else ()
-        return _kept_back(replace(digits, notes=here), source)
     if not isinstance(data, str | os.PathLike) and not encoded.is_dataset(data):
         message = f"data of type {type(data).__name__} are not read"
         raise DataError("D003", message, "give a name, a path, (x, y), or a mapping with x_train and y_train")
@@ -125,8 +128,20 @@ def _load(source: Source, progress: TextIO | None) -> Dataset:
     return _kept_back(dataset_of(*pictures, source, progress), source)
 
 
+def _embedded(name: str, source: Source) -> Dataset:
+    """What a library brings along."""
+    dataset = _digits()
+    if name == DIGIT_STRINGS:
+        dataset = digit_strings(dataset)
+    elif source.task == "text":
+        message = f"{name} are pictures of single digits, not lines of text"
+        raise DataError("D003", message, f"take {DIGIT_STRINGS}, or leave out --task text")
+    here = (f"the built-in set of that name; the folder beside you is ./{name}",) if os.path.isdir(name) else ()
+    return _kept_back(replace(dataset, notes=here), source)
+
+
 def _with_places(source: Source) -> Source:
-    """The source, once all paths it names are there; of lines of text no data set has a name."""
+    """The source, once all paths it names are there."""
     given = (source.data, source.unlabeled, source.test)
     for place in given:
         if isinstance(place, str | os.PathLike):
@@ -187,7 +202,7 @@ def _existing(text: str) -> Path:
         raise DataError("D001", f"no file or folder {text!r}", f"the path exists up to {next(parents)}")
     near = get_close_matches(text.lower(), BUILT_IN, n=1, cutoff=0.5)
     suggestion = f"did you mean {near[0]!r}? " if near else ""
-    fix = f"{suggestion}names are {' and '.join(BUILT_IN)}; anything else is a path"
+    fix = f"{suggestion}names are {', '.join(BUILT_IN[:-1])} and {BUILT_IN[-1]}; anything else is a path"
     raise DataError("D005", f"unknown data set {text!r}, and no file or folder has that name", fix)
 
 

@@ -16,13 +16,34 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from semilla.data.progress import Bar
 from semilla.evidence.intervals import Interval, paired_gain
 from semilla.workers import without_main
+
+
+class Measure(NamedTuple):
+    """What methods are compared by.
+
+    Attributes:
+        name: for people.
+        change: what a difference of two is called.
+        rises: whether more is better.
+    """
+
+    name: str
+    change: str
+    rises: bool
+
+
+MEASURES = {
+    "accuracy": Measure("accuracy", "gain over supervised", True),
+    "cer": Measure("CER", "change of supervised's", False),
+}
+"""By the key of a score."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +67,12 @@ class Outcome:
 
     Attributes:
         job: what was asked.
-        score: held-out accuracy at the end.
-        curve: (step, accuracy) along training.
+        score: on the held-out part at the end: accuracy, or another measure.
+        curve: (step, score) along training.
         used: share of unlabeled draws that entered the loss, over the whole run; None without unlabeled data.
         seconds: wall-clock time of the training loop.
         warnings: (code, message) of what the monitor said.
+        measure: what the score is, a key of `MEASURES`.
     """
 
     job: Job
@@ -59,6 +81,7 @@ class Outcome:
     used: float | None
     seconds: float
     warnings: list[tuple[str, str]]
+    measure: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -67,10 +90,11 @@ class Row:
 
     Attributes:
         method: its name.
-        scores: accuracy of each draw.
-        gain: over the baseline on the same draws; None for the baseline itself.
+        scores: of each draw.
+        gain: over the baseline on the same draws, the method's score less the baseline's; None for the baseline itself.
         used: mean share of the unlabeled data used, or None.
         seconds: mean seconds of a fit.
+        measure: what the scores are, a key of `MEASURES`.
     """
 
     method: str
@@ -78,11 +102,19 @@ class Row:
     gain: Interval | None
     used: float | None
     seconds: float
+    measure: str = "accuracy"
 
     @property
     def mean(self) -> float:
-        """Mean accuracy."""
+        """Mean score."""
         return float(np.mean(self.scores))
+
+    @property
+    def word(self) -> str:
+        """What the interval says: the unlabeled data ``helped``, ``hurt``, or it ``cannot tell``."""
+        if self.gain is None or not (self.gain.low > 0 or self.gain.high < 0):
+            return "cannot tell"
+        return "helped" if (self.gain.low > 0) == MEASURES[self.measure].rises else "hurt"
 
     @property
     def spread(self) -> float:
@@ -139,9 +171,10 @@ def run_job(job: Job) -> Outcome:
 
     part = job.options.get("evaluate_on", "test")
     result = fit(**{"threads": 1, **job.options, "method": job.method, "seed": job.seed})
-    key = f"{part}/accuracy"
+    measure = "cer" if f"{part}/cer" in result.scores else "accuracy"
+    key = f"{part}/{measure}"
     curve = [(line["step"], line[key]) for line in result.history if key in line]
-    return Outcome(job, result.scores[key], curve, share_used(result.history), result.seconds, result.warnings)
+    return Outcome(job, result.scores[key], curve, share_used(result.history), result.seconds, result.warnings, measure)
 
 
 def share_used(history: Sequence[dict[str, Any]]) -> float | None:
@@ -173,6 +206,7 @@ def summarise(outcomes: Sequence[Outcome], baseline: str = "supervised") -> list
                 gain,
                 float(np.mean(used)) if used else None,
                 float(np.mean([outcome.seconds for outcome in own.values()])),
+                own[seeds[0]].measure,
             )
         )
     return rows
@@ -180,13 +214,13 @@ def summarise(outcomes: Sequence[Outcome], baseline: str = "supervised") -> list
 
 def format_rows(rows: Sequence[Row]) -> list[str]:
     """The table as lines of text."""
-    lines = [f"{'method':<14}{'test accuracy':>18}{'gain over supervised (95 %)':>32}{'data used':>12}{'seconds':>10}"]
+    measure = MEASURES[rows[0].measure]
+    heads = f"test {measure.name}", f"{measure.change} (95 %)"
+    lines = [f"{'method':<14}{heads[0]:>18}{heads[1]:>32}{'data used':>12}{'seconds':>10}"]
     for row in rows:
-        accuracy = (
-            f"{100 * row.mean:.1f} ± {100 * row.spread:.1f} %" if len(row.scores) > 1 else f"{100 * row.mean:.1f} %"
-        )
+        score = f"{100 * row.mean:.1f} ± {100 * row.spread:.1f} %" if len(row.scores) > 1 else f"{100 * row.mean:.1f} %"
         used = "–" if row.used is None else f"{100 * row.used:.0f} %"
-        lines.append(f"{row.method:<14}{accuracy:>18}{format_gain(row.gain):>32}{used:>12}{row.seconds:>10.1f}")
+        lines.append(f"{row.method:<14}{score:>18}{format_gain(row.gain):>32}{used:>12}{row.seconds:>10.1f}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Accuracy along training, every method against supervised."""
+"""Scores along training, every method against supervised."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from semilla.evidence.comparison import Outcome
+from semilla.evidence.comparison import MEASURES, Outcome
 
 OWN, BASELINE = "#1b6e53", "#8a8a8a"
 
 
-def accuracy_figure(outcomes: Sequence[Outcome], path: Path, title: str, baseline: str = "supervised") -> None:
-    """One panel for each method: its mean accuracy over the label draws with the range, above the baseline's.
+def comparison_figure(outcomes: Sequence[Outcome], path: Path, title: str, baseline: str = "supervised") -> None:
+    """One panel for each method: its mean score over the label draws with the range, and the baseline's.
 
     Args:
         outcomes: fits of several methods on the same draws.
@@ -30,6 +30,7 @@ def accuracy_figure(outcomes: Sequence[Outcome], path: Path, title: str, baselin
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.7 * rows + 0.5), layout="constrained")
     FigureCanvasAgg(figure)
+    measure = MEASURES[outcomes[0].measure]
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axis, method in zip(axes, panels, strict=False):
         if baseline in methods and method != baseline:
@@ -37,13 +38,14 @@ def accuracy_figure(outcomes: Sequence[Outcome], path: Path, title: str, baselin
         _draw(axis, outcomes, method, OWN)
         axis.set_title(method, fontsize=10)
         axis.grid(alpha=0.25)
-        axis.legend(loc="lower right", fontsize=8, frameon=False)
+        axis.legend(loc="lower right" if measure.rises else "upper right", fontsize=8, frameon=False)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    lowest = min(score for outcome in outcomes for _, score in outcome.curve)
-    axes[0].set_ylim(max(-1.0, 100 * lowest - 5), 101.0)  # no point is cut away
+    scores = [100 * score for outcome in outcomes for _, score in outcome.curve]
+    low, high = (max(-1.0, min(scores) - 5), 101.0) if measure.rises else (-1.0, max(scores) + 5)
+    axes[0].set_ylim(low, high)  # no point is cut away
     figure.supxlabel("step", fontsize=9)
-    figure.supylabel("test accuracy (%)", fontsize=9)
+    figure.supylabel(f"test {measure.name} (%)", fontsize=9)
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=140)
 

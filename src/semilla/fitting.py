@@ -254,8 +254,11 @@ def check_task(entry: Entry, kind: str | None, network: str | None) -> None:
     task = task_of(kind, network)
     if task not in entry.tasks:
         what = "class labels" if task == Classes.name else f"text read by {network or 'crnn'} ({task})"
-        able = ", ".join(name for name, other in METHODS.items() if task in other.tasks)
-        fix = f"it is for {', '.join(entry.tasks)}; take one of {able}"
+        others = PRETRAINING if entry.name in PRETRAINING else METHODS
+        able = [name for name, other in others.items() if task in other.tasks]
+        fix = (
+            f"it is for {', '.join(entry.tasks)}; take {'one of ' if len(able) > 1 else ''}{', '.join(able) or 'none'}"
+        )
         raise UsageError("U007", f"{entry.name} is not defined for {what}", fix)
 
 
@@ -481,11 +484,12 @@ class Fit:
 
     def describe(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """What decides the result, as plain values: saved with the run and compared on resume."""
+        text = self.dataset.kind == "text"
         return {
             "settings": self._decisive(),
             "network": dict(spec),
-            "classes": [] if self.symbols else list(self.dataset.classes),
-            **({"alphabet": list(self.symbols)} if self.symbols else {}),
+            "classes": [] if text else list(self.dataset.classes),
+            **({"alphabet": list(self.symbols)} if text else {}),
             "data": {
                 "name": self.dataset.name,
                 "fingerprint": fingerprint(self.parts),
@@ -535,7 +539,7 @@ class Fit:
         return provenance
 
     def _finish(self, state: State, spec: dict[str, Any], recorder: Recorder, seconds: float) -> Result:
-        if self.symbols:
+        if self.dataset.kind == "text":
             return self._finish_text(state, spec, recorder, seconds)
         said = class_outputs(state.ema.net, self.views, self.dataset, self.parts)
         card: dict[str, Any] = {"network": spec, "classes": list(self.dataset.classes), "inputs": self.inputs}
@@ -547,6 +551,9 @@ class Fit:
     def _finish_text(self, state: State, spec: dict[str, Any], recorder: Recorder, seconds: float) -> Result:
         card: dict[str, Any] = {"network": spec, "classes": [], "inputs": self.inputs, "task": self.task.name}
         card["alphabet"] = list(self.symbols)
+        if self.entry.name in PRETRAINING:  # it has learnt no symbol
+            card["task"] = "pretraining"
+            return self._kept(state, Model(state.ema.net, (), card, self.views), {}, recorder, seconds)
         reader = Reader(state.ema.net, (), card, self.views)
         said, rows = readings_of(reader, self.dataset, self.parts)
         if (calibration := calibration_of(said)) is not None:

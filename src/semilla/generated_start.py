@@ -12,9 +12,9 @@ import numpy as np
 from semilla import files
 from semilla.data.dataset import Dataset, Examples, take
 from semilla.data.lines import Lines
-from semilla.data.rows import Rows
+from semilla.data.rows import Pool, Rows
 from semilla.fitting import Result, make_run_folder, plan_fit, versions
-from semilla.generating import Renderer, generate, renderer
+from semilla.generating import Generated, Renderer, generate, renderer
 from semilla.inference.model import RUN
 from semilla.tasks.alphabet import VIETNAMESE
 from semilla.tasks.spelling import Protocol
@@ -24,7 +24,7 @@ GENERATED = "generated"
 """What asks for it among the methods of pre-training."""
 LINES, HELD_OUT, STEPS = 20_000, 300, 2_000
 """Lines to learn from, lines to be scored on, and steps, unless others are asked for."""
-WORDS = ("corpus", "look", "fonts", "lines", "mode", "case", "balance", "text_column")
+WORDS = (*("corpus", "look", "fonts", "lines", "mode", "case", "balance", "on_the_fly", "text_column", "protocol"),)
 """What may be said of the lines."""
 
 
@@ -33,11 +33,12 @@ def pretrain_generated(
     *,
     corpus: str | os.PathLike[str] | Sequence[str] = "vietnamese",
     look: str = "all",
-    fonts: Sequence[str | os.PathLike[str]] = (),
+    fonts: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     lines: int = LINES,
     mode: str = "lines",
     case: str = "keep",
     balance: float = 0.0,
+    on_the_fly: bool = False,
     text_column: str | None = None,
     protocol: str = "exact",
     height: int = 32,
@@ -61,6 +62,7 @@ def pretrain_generated(
         mode: ``lines`` or ``words``.
         case: of the letters.
         balance: how much rare characters are preferred.
+        on_the_fly: draw lines whenever a step needs them instead of keeping all of them in memory: for very many.
         text_column: of the corpus.
         protocol: how a line is transcribed, a name of `semilla.tasks.spelling.Protocol.preset`: with ``english36`` the
             pictures keep capitals and signs and the transcriptions do not.
@@ -78,17 +80,16 @@ def pretrain_generated(
         SemillaError: those of the generator and of training.
     """
     folder = Path(out)
-    pen = renderer(
-        corpus, fonts=fonts, height=height, look=look, mode=mode, case=case, balance=balance, text_column=text_column,
-        seed=seed,
-    )  # fmt: skip
+    words: dict[str, Any] = {"mode": mode, "case": case, "balance": balance, "text_column": text_column}
+    faces = [fonts] if isinstance(fonts, str | os.PathLike) else fonts
+    pen = renderer(corpus, fonts=faces, height=height, look=look, seed=seed, **words)
     for line in pen.warnings():
         say(line)
-    dataset = generated_dataset(pen, lines, progress, Protocol.preset(protocol))
-    words = {"views": ("weak",), "steps": None if minutes else STEPS, **changes, "seed": seed}
-    words = {name: value for name, value in words.items() if value is not None}
+    dataset = generated_dataset(pen, lines, progress, Protocol.preset(protocol), on_the_fly)
+    own = {"views": ("weak",), "steps": None if minutes else STEPS, **changes, "seed": seed}
+    own = {name: value for name, value in own.items() if value is not None}
     common: dict[str, Any] = {"out": folder, "resume": resume, "minutes": minutes, "recipe": None}
-    fit, place = plan_fit(dataset, method="supervised", name=GENERATED, **common, **words)
+    fit, place = plan_fit(dataset, method="supervised", name=GENERATED, **common, **own)
     say(f"{len(dataset.labels):,} generated lines of {clean(pen.corpus.name)}: {fit.settings.steps:,} steps")
     make_run_folder(folder)
     result = fit.run(place, resume=resume, overwrite=overwrite, progress=progress)
@@ -98,15 +99,23 @@ def pretrain_generated(
 
 
 def generated_dataset(
-    pen: Renderer, count: int, progress: TextIO | None = None, protocol: Protocol | None = None
+    pen: Renderer,
+    count: int,
+    progress: TextIO | None = None,
+    protocol: Protocol | None = None,
+    on_the_fly: bool = False,
 ) -> Dataset:
     """Generated lines as a data set: ``count`` to learn from, `HELD_OUT` more to be scored on.
 
     Lines of which a protocol leaves nothing are left out.
     """
-    block = generate(pen, count + HELD_OUT, progress=progress)
-    pool = Lines.of(list(block), block.height)
-    texts = list(block.texts) if protocol is None else [protocol.apply(text) for text in block.texts]
+    if on_the_fly:
+        pool: Pool = (drawing := Generated(pen, count + HELD_OUT))
+        texts = drawing.texts
+    else:
+        block = generate(pen, count + HELD_OUT, progress=progress)
+        pool, texts = Lines.of(list(block), block.height), list(block.texts)
+    texts = texts if protocol is None else [protocol.apply(text) for text in texts]
     classes = tuple(sorted(set(texts) - {""}))
     number = {text: place for place, text in enumerate(classes)}
     kept = np.array([place for place, text in enumerate(texts) if text], np.int64)

@@ -25,7 +25,7 @@ from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.errors import UsageError
 from semilla.evidence.intervals import Interval, wilson
-from semilla.fitting import FIT, Fit, Result, make_run_folder, versions
+from semilla.fitting import FIT, Fit, Result, check_task, make_run_folder, versions
 from semilla.inference.model import RUN, Model, find_fit
 from semilla.methods import PRETRAINING, Entry, find
 from semilla.networks import weights as weight_files
@@ -153,7 +153,11 @@ def pretrain(
     entry = _entry(method)
     words = {**changes, **({"network": network} if network is not None else {})}
     resolve(entry.name, entry.hyperparameters, words)  # wrong words are told before any data are read
+    if not isinstance(source.data, Dataset):
+        check_task(entry, source.task or "images", network)
     dataset = load_data(source, progress)
+    check_task(entry, dataset.kind, network)
+    readout = readout and dataset.kind != "text"
     if readout and labels is not None and dataset.test is not None:
         choose_labels(dataset.labels, dataset.classes, labels, 0)  # a wrong number is told before hours of training
     fit, place = plan_pretraining(dataset, entry, recipe, minutes, folder, resume, source, words)
@@ -296,8 +300,11 @@ def _announced(fit: Fit, timed: bool) -> list[str]:
     """What was understood and what is going to happen."""
     settings, pool = fit.settings, len(fit.parts.unlabeled)
     shape = fit.parts.unlabeled.shape[1:]
-    form = f"{shape[2]} × {shape[1]} pixels" if fit.dataset.kind == "images" else f"{shape[0]} features"
-    lines = [f"{clean(fit.dataset.name)}: {pool:,} {fit.dataset.kind} of {form}, no label is looked at"]
+    form = {
+        "images": f"images of {shape[-1]} × {shape[-2] if len(shape) > 1 else 1} pixels",
+        "text": f"lines of text, {shape[1] if len(shape) > 1 else 1} pixels high",
+    }.get(fit.dataset.kind, f"vectors of {shape[0]} features")
+    lines = [f"{clean(fit.dataset.name)}: {pool:,} {form}, no label is looked at"]
     lines += [clean(note) for note in fit.dataset.notes if note]
     seconds = step_seconds(fit, least=0.5) * (settings.steps or 0) if timed else 0.0
     total = f", about {in_words(max(1.0, seconds))}" if timed else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -128,6 +128,7 @@ def train(
     minutes: float | None = None,
     init: str | Path | None = None,
     pretraining: str | None = None,
+    generated: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -157,6 +158,9 @@ def train(
         pretraining: a method of `semilla.pretrain` that makes such a start first, in ``out``/pretrain, from all
             examples without their labels; ``none`` leaves out what a recipe has. Of ``minutes`` it takes its share, and
             the verdict is against labels alone from scratch.
+        generated: with ``pretraining="generated"`` what the generated lines are like, such as ``{"corpus":
+            "addresses.txt", "look": "handwriting", "lines": 40_000}``: words of `semilla.generating.renderer`,
+            ``lines``, ``steps``, and ``on_the_fly`` for lines drawn as they are needed.
         out: the run folder; None keeps everything in memory.
         resume: take up a run where it stopped.
         overwrite: start anew although ``out`` holds this fit.
@@ -181,7 +185,7 @@ def train(
     """
     check_request(out, resume, overwrite, evaluate_on)
     source, changes = Source.of(data, changes)
-    _check_words(method, network, init, pretraining, changes)
+    _check_words(method, network, init, pretraining, generated, changes)
     if not isinstance(source.data, Dataset):
         check_task(find(method), source.task or "images", network if isinstance(network, str) else None)
     folder = None if out is None else Path(out)
@@ -193,7 +197,7 @@ def train(
     if resume and folder is not None:
         _check_begun(folder)
     named = recipe_named(recipe, dataset, source, find(method).name)
-    stage = first_stage(pretraining, named, init, dataset.kind == "text")
+    stage = first_stage(pretraining, named, init, dataset.kind == "text", generated)
     if stage is not None:
         words: dict[str, Any] = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
         init, minutes = make_start(dataset, stage, folder, changes | {"network": network}, minutes, resume, **words)
@@ -236,6 +240,7 @@ def _check_words(
     network: nn.Module | str | None,
     init: str | Path | None,
     pretraining: str | None,
+    generated: Mapping[str, Any] | None,
     changes: dict[str, Any],
 ) -> None:
     """Tell wrong words, and what is wrong with a start, before any data are read."""
@@ -243,7 +248,7 @@ def _check_words(
     refuse_pretraining(entry)
     settings(entry.name, entry.hyperparameters, changes)
     if init is not None:
-        first_stage(pretraining, None, init)
+        first_stage(pretraining, None, init, generated=generated)
         started(init, network, dict(changes))
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from semilla.config import network_name, table_of
+from semilla.config import nearest, network_name, table_of
 from semilla.config import recipe as read_recipe
 from semilla.data.dataset import Dataset
 from semilla.errors import UsageError
 from semilla.fitting import FIT
-from semilla.generated_start import GENERATED, corpus_for, pretrain_generated
+from semilla.generated_start import GENERATED, WORDS, corpus_for, pretrain_generated
 from semilla.pretraining import pretrain, start_from
 
 _NOT_OF_LINES = ("method", "share")
@@ -29,7 +30,11 @@ _OF_BOTH = (
 
 
 def first_stage(
-    asked: str | None, recipe: str | Path | None, init: str | Path | None, text: bool = False
+    asked: str | None,
+    recipe: str | Path | None,
+    init: str | Path | None,
+    text: bool = False,
+    generated: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """What is to be done before a training: ``method``, ``share`` of the minutes, and settings; None for nothing.
 
@@ -38,10 +43,18 @@ def first_stage(
         recipe: a recipe's name or file, or None.
         init: what the user starts from.
         text: whether it is text that is to be read.
+        generated: what generated lines are like, names of `semilla.generated_start.WORDS`.
 
     Raises:
-        UsageError: U008, both a start and a pre-training were asked for.
+        UsageError: U002, a word that says nothing of generated lines; U008, both a start and a pre-training were asked
+            for, or words about generated lines and another pre-training.
     """
+    if generated and asked != GENERATED:
+        message = f"generated says what generated lines are like, and pretrain is {asked or 'not given'}"
+        raise UsageError("U008", message, f"add --pretrain {GENERATED}")
+    for name in generated or ():
+        if name not in (*WORDS, "steps"):
+            raise UsageError("U002", f"{name!r} says nothing of generated lines", nearest(name, (*WORDS, "steps")))
     if init is not None:
         if asked not in (None, "none"):
             raise UsageError("U008", "init and pretrain both say what to start from", "give one of them")
@@ -52,6 +65,7 @@ def first_stage(
     stage = {"method": GENERATED if text else "simclr", "share": SHARE, **(own or {})}
     if asked not in (None, stage["method"]):  # another method's settings are not for it
         stage = {"method": asked, "share": stage["share"]}
+    stage |= generated or {}
     if not isinstance(stage["share"], int | float) or not 0 < stage["share"] < 1:
         raise UsageError("U006", f"share = {stage['share']!r} of the minutes is out of range", "between 0 and 1")
     shared = read_recipe(recipe) if recipe is not None else {}

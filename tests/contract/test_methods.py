@@ -19,7 +19,13 @@ SMALL: list[dict[str, Any]] = [{**LOW, "relative": True}, {**LOW, "align": True}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "supervised": [{}, {"views": ("weak", "strong")}],
     "pi_model": [{}, {"both_branches": True}, {"consistency_on": "all"}, {"update_bn": True, "ramp_shape": "sigmoid"}],
-    "mean_teacher": [{}, {"teacher_bn": "running"}, {"consistency_on": "all"}, {"update_bn": True}],
+    "mean_teacher": [
+        {},
+        {"teacher_bn": "running"},
+        {"consistency_on": "all"},
+        {"update_bn": True},
+        {"teacher_view": "weak", "view": "strong", "consistency_on": "all"},
+    ],
     "uda": [
         *(LOW, {**LOW, "annealing": "exp"}, {**LOW, "entropy": 0.3, "temperature": 1.0}, {**LOW, "joint": True}),
         *SMALL,

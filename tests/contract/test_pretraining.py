@@ -15,7 +15,7 @@ from toys import TOYS
 from semilla.contract import Batch, Method, Net, Run, View
 from semilla.errors import UsageError
 from semilla.methods import PRETRAINING
-from semilla.networks import SmallCNN, WhitenedCNN
+from semilla.networks import CRNN, SmallCNN, WhitenedCNN
 
 SMALL = {"hidden": 8, "dimension": 4}
 VARIANTS: dict[str, list[dict[str, Any]]] = {
@@ -271,6 +271,34 @@ def test_a_square_picture_is_seen_in_four_positions() -> None:
     for turns in range(4):
         assert torch.equal(seen[2 * turns : 2 * turns + 2], torch.rot90(pictures, turns, (2, 3)))
     assert loss < 1e-6
+
+
+def test_lines_of_a_padded_batch_are_turned_within_their_own_widths() -> None:
+    """What lies behind a line's end stays there, and does not count for what is said of it."""
+    method = build("rotation", {})
+    model = CRNN(5, height=16, width=4).eval()
+    net = Net(model, method.heads(24))
+    widths = torch.tensor([20, 33, 48])
+    lines = torch.randn(3, 1, 16, 48) * (torch.arange(48) < widths[:, None])[:, None, None]
+    batch = batch_for(method, 3, (1, 16, 48))
+    seen: list[View] = []
+    net.model.register_forward_pre_hook(
+        lambda _, words, more: seen.append(View(words[0], width=more["width"])), with_kwargs=True
+    )
+    whole, _ = method(
+        net, Batch(batch.x, batch.y, (View(lines, width=widths),), batch.x_index, batch.u_index), run_for(net)
+    )
+    (view,) = seen
+    assert view.width.tolist() == [*widths, *widths]
+    alone = []
+    for row, width in enumerate(widths.tolist()):
+        line = lines[row : row + 1, :, :, :width]
+        assert torch.equal(view.inputs[3 + row, :, :, :width], line[0].flip(1, 2))
+        assert not view.inputs[3 + row, :, :, width:].any()
+        own = (View(line, width=torch.tensor([width])),)
+        losses, _ = method(net, Batch(batch.x, batch.y, own, batch.x_index[:1], batch.u_index[:1]), run_for(net))
+        alone.append(losses["rotation"])
+    assert whole["rotation"].item() == pytest.approx(torch.stack(alone).mean().item(), rel=1e-4)
 
 
 def test_a_line_is_seen_in_two_positions() -> None:

@@ -36,6 +36,12 @@ from semilla.methods.catalogue import plug_in
 @click.option("--weights", metavar="PATH", help="Start from this safetensors file; hub downloads a timm model's own.")
 @click.option("--init", metavar="RUN", help="Start from this run (see semilla pretrain) or safetensors file.")
 @click.option("--pretrain", "pretraining", metavar="METHOD", help="First make such a start; for text: generated.")
+@click.option(
+    "--generated",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What generated lines are like: corpus=FILE, look=handwriting, lines=40000, steps=4000, …; repeatable.",
+)
 @click.option("--layer-decay", type=float, help="Learning rate factor from each layer to the one below it.")
 @click.option("--steps", type=int, help="Optimizer steps.")
 @click.option("--minutes", type=float, help="Train for about so long instead of a number of steps.")
@@ -66,6 +72,7 @@ def command(
     resume: bool,
     fail_if_worse: bool,
     plugin: tuple[str, ...],
+    generated: tuple[str, ...],
     assignments: tuple[str, ...],
     as_json: bool,
     **options: Any,
@@ -74,7 +81,7 @@ def command(
 
     DATA is a folder of pictures (a subfolder for each class, and one called unlabeled; or train, test, … with those
     inside), a list of pictures (.csv, .tsv, .jsonl with path and label; an empty label is not known), a table of
-    features (.csv, .parquet), Parquet files of pictures, an .npz of arrays, or digits or cifar10.
+    features (.csv, .parquet), Parquet files of pictures, an .npz of arrays, or digits, digit_strings or cifar10.
 
     \b
     Examples:
@@ -83,6 +90,7 @@ def command(
       semilla train labels.csv --holdout 0.2 --dry-run
       semilla train table.csv --label-col species --impute median
       semilla train lines/ --task text --method mean_teacher --pretrain generated
+      semilla train lines/ --task text --pretrain generated --generated corpus=texts.txt --generated look=print
       semilla train digits --labels 40 --method uda --set threshold=0.8
       semilla pretrain photos/ --out START && semilla train photos/ --init START
       semilla train photos/ --out RUN --resume
@@ -113,6 +121,7 @@ def command(
             data,
             method=method,
             baseline=not no_baseline,
+            generated=assignments_of(generated) or None,
             recipe=None if recipe == "none" else recipe,
             out=folder,
             resume=resume,

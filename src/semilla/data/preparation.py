@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from semilla.data.dataset import Dataset, Inputs, Split
 from semilla.data.lines import widths_of
-from semilla.data.rows import Rows
+from semilla.data.rows import Rows, drawn
 from semilla.data.store import is_stored
 
 _SLICE, _NUMBERS = 4096, 2**17
+_DRAWN = 500
 
 
 def preparation(dataset: Dataset, parts: Split) -> dict[str, Any]:
@@ -24,7 +25,8 @@ def preparation(dataset: Dataset, parts: Split) -> dict[str, Any]:
     A constant channel or feature keeps its scale.
     """
     images = dataset.kind != "vectors"
-    count, total, square = _moments([rows for rows in (parts.labeled.inputs, parts.unlabeled) if len(rows)], images)
+    pools = [_looked_at(rows) for rows in (parts.labeled.inputs, parts.unlabeled) if len(rows)]
+    count, total, square = _moments(pools, images)
     mean, unit = total / count, 255.0 if images else 1.0
     deviation = np.sqrt(np.maximum(square / count, 0.0))
     deviation = np.where(deviation > 1e-8 * np.maximum(1.0, np.abs(mean)), deviation, unit)
@@ -36,6 +38,11 @@ def preparation(dataset: Dataset, parts: Split) -> dict[str, Any]:
         "flip": dataset.flip,
         **({"reading": dataset.reading} if dataset.reading else {}),
     }
+
+
+def _looked_at(rows: Inputs) -> Inputs:
+    """All there is; of what is drawn when it is asked for the beginning."""
+    return rows.take(np.arange(min(len(rows), _DRAWN))) if isinstance(rows, Rows) and drawn(rows.pool) else rows
 
 
 def _moments(pools: list[Inputs], images: bool) -> tuple[int, npt.NDArray[Any], npt.NDArray[Any]]:

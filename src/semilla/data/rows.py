@@ -26,6 +26,11 @@ class Pool(Protocol):
     def __getitem__(self, rows: Any, /) -> npt.NDArray[Any]: ...
 
 
+def drawn(pool: object) -> bool:
+    """Whether a pool makes its examples when they are asked for, so that to go through it is to make them all."""
+    return bool(getattr(pool, "drawn", False))
+
+
 class Rows:
     """A selection of a pool's rows that looks like an array where batches are gathered.
 

@@ -101,7 +101,7 @@ def refuse_reader(model: Model, what: str) -> None:
     Raises:
         StateError: C028.
     """
-    if isinstance(model, Reader):
+    if model.card.get("alphabet") is not None:
         fix = "semilla predict, evaluate and report serve it; its weights are model.safetensors in the fit's folder"
         raise StateError("C028", f"the model reads text, and {what} is for models of classes", fix)
 

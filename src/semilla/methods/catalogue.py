@@ -120,6 +120,10 @@ METHODS: dict[str, Entry] = {
             "ramp": Parameter("share of the run over which λ grows", 0.4, "5 of 180 epochs", _SHARE),
             "ramp_shape": _RAMP_SHAPE,
             "view": _VIEW,
+            "teacher_view": Parameter("the teacher's; none: as view", None, "as view", choices=VIEWS, optional=True),
+            "labeled_view": Parameter(
+                "the labeled ones'; none: as view", None, "as view", choices=VIEWS, optional=True
+            ),
             "decay": Parameter("the teacher's α; none: as ema_decay", None, "0.97 – 0.999", _SHARE, optional=True),
             "teacher_bn": Parameter(
                 "the teacher's BatchNorm statistics", "batch", "batch", choices=("batch", "running")
@@ -255,8 +259,9 @@ PRETRAINING: dict[str, Entry] = {
         paper="Gidaris, Singh & Komodakis, Unsupervised representation learning by predicting image rotations, "
         "ICLR 2018, arXiv 1803.07728",
         equations=("L = mean over u and r of CE(r, rotation(f(turn(u, 90° · r)))),  r = 0, 1, 2, 3",),
-        views="unlabeled: weak, in four positions; labels: never looked at",
+        views="unlabeled: weak, in four positions, lines of text in two; labels: never looked at",
         memory="none",
+        tasks=("classes", "ctc"),
         hyperparameters={"view": _VIEW},
     ),
     "simclr": Entry(
@@ -271,6 +276,7 @@ PRETRAINING: dict[str, Entry] = {
         ),
         views="unlabeled: contrastive, twice; labels: never looked at",
         memory="none",
+        tasks=("classes",),
         hyperparameters={
             "temperature": Parameter("τ", 0.2, "0.1; 0.5 on CIFAR-10", (1e-3, math.inf)),
             "hidden": Parameter("width of the projection's hidden layer", 512, "2048", (1, 65_536)),
@@ -291,6 +297,7 @@ PRETRAINING: dict[str, Entry] = {
         ),
         views="unlabeled: contrastive, twice; labels: never looked at",
         memory="none",
+        tasks=("classes",),
         hyperparameters={
             "invariance": Parameter("λ", 25.0, "25", _POSITIVE),
             "variance": Parameter("μ", 25.0, "25", _POSITIVE),

@@ -16,6 +16,8 @@ Defaults and deviations:
   way: they are averages of the student's (see `semilla.training.ema`).
 * ``update_bn``: as in `semilla.methods.pi_model`. With ``decay=0`` the teacher is the student and the method is the
   Π-model. ``consistency_on="all"``: the student's labeled pass serves both losses, the teacher sees a second view.
+* ``teacher_view`` and ``labeled_view`` are ours: with ``teacher_view="weak"`` and ``view="strong"`` the teacher sees the
+  clearer picture, as in later work. None keeps the paper's way, in which all views are of one kind.
 * On strings the target is expressed at the positions of the student's view (`Task.align`); a decoder is fed the
   teacher's string, so that both speak of the same symbol.
 """
@@ -45,6 +47,8 @@ class MeanTeacher(Method):
         ramp: share of the run over which λ grows from 0.
         ramp_shape: ``linear`` or the paper's ``sigmoid``.
         view: the random view drawn for the teacher and, separately, for the student.
+        teacher_view: another one for the teacher, or None.
+        labeled_view: another one for the labeled examples, or None.
         decay: the teacher's α in the long run, or None for the training setting.
         teacher_bn: ``batch`` or ``running`` statistics in the teacher's pass.
         consistency_on: ``unlabeled`` examples or ``all``.
@@ -59,6 +63,8 @@ class MeanTeacher(Method):
         ramp: float = 0.4,
         ramp_shape: Ramp = "linear",
         view: str = "weak",
+        teacher_view: str | None = None,
+        labeled_view: str | None = None,
         decay: float | None = None,
         teacher_bn: Literal["batch", "running"] = "batch",
         consistency_on: Literal["unlabeled", "all"] = "unlabeled",
@@ -67,8 +73,9 @@ class MeanTeacher(Method):
         super().__init__()
         self.weight, self.ramp, self.ramp_shape = weight, ramp, ramp_shape
         self.ema_decay, self.teacher_bn, self.update_bn = decay, teacher_bn, update_bn
-        self.labeled_views = (view,) * (2 if consistency_on == "all" else 1)
-        self.unlabeled_views = (view, view)
+        own, teacher = labeled_view or view, teacher_view or view
+        self.labeled_views = (own, teacher) if consistency_on == "all" else (own,)
+        self.unlabeled_views = (teacher, view)
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Supervised loss, then the student's squared distance from the teacher."""

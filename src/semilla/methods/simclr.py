@@ -16,7 +16,7 @@ Defaults and deviations:
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import nn
@@ -39,6 +39,7 @@ class SimCLR(Method):
         view: of every example, twice.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"classes"})
     labeled_views = ()
 
     def __init__(

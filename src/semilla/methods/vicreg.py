@@ -19,7 +19,7 @@ Defaults and deviations:
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ class VICReg(Method):
         view: of every example, twice.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"classes"})
     labeled_views = ()
 
     def __init__(

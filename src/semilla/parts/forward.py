@@ -88,3 +88,14 @@ def training_mode(net: nn.Module, training: bool) -> Iterator[None]:
         yield
     finally:
         net.train(before)
+
+
+def pooled(output: Output) -> Tensor:
+    """(B, D) features of each example: of a sequence the mean over its valid positions."""
+    features = output.features
+    if features.dim() == 2:
+        return features
+    if output.lengths is None:
+        return features.mean(1)
+    valid = torch.arange(features.shape[1], device=features.device) < output.lengths.to(features.device)[:, None]
+    return (features * valid[:, :, None]).sum(1) / output.lengths.to(features.device)[:, None].clamp_min(1)

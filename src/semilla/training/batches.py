@@ -17,7 +17,7 @@ from semilla.contract import Batch, Method, View
 from semilla.data.dataset import Inputs, Split
 from semilla.data.lines import Lines, is_lines, widths_of
 from semilla.data.order import Order, WidthOrder
-from semilla.data.rows import Rows
+from semilla.data.rows import Rows, drawn
 from semilla.randomness import stream_word, uniform
 
 RESIDENT = 4 * 2**30
@@ -221,7 +221,7 @@ def _order(seed: int, stream: str, size: int, widths: npt.NDArray[np.int64] | No
 
 
 def _placed(inputs: Inputs, device: torch.device) -> _Resident | _ResidentLines | _Streamed:
-    if isinstance(inputs, Rows) and inputs.nbytes > RESIDENT:
+    if isinstance(inputs, Rows) and (drawn(inputs.pool) or inputs.nbytes > RESIDENT):
         return _Streamed(inputs, device)
     if is_lines(inputs):
         return _ResidentLines(inputs, device)

@@ -169,7 +169,8 @@ def complete(
         optimizer = fill("optimizer", *_optimizer(tuned, text))
     else:
         chosen["labeled_batch"] = 0
-        batch = fill("unlabeled_batch", max(2, min(PRETRAINING_BATCH, unlabeled)), "many to compare with, all at most")
+        most, reason = (2 * TEXT_BATCH, "lines") if text else (PRETRAINING_BATCH, "many to compare with")
+        batch = fill("unlabeled_batch", max(2, min(most, unlabeled)), f"{reason}, all at most")
         _check_company(batch)
         steps = fill("steps", *_pretraining_steps(device, unlabeled, batch))
         optimizer = fill("optimizer", "adamw", "for pre-training")

@@ -21,8 +21,9 @@ from semilla.errors import DataError, StateError, UsageError
 from semilla.evidence.comparison import MEASURES, Job, Outcome, Row, as_json, format_rows, run_jobs, summarise
 from semilla.methods import METHODS, find, names_for
 
-BASELINE = "supervised"
+BASELINE, SCRATCH = "supervised", "from_scratch"
 
+_SHAPE = ("network", "width")
 _TOLD = {
     "helped": "the unlabeled data helped",
     "hurt": "the unlabeled data hurt",
@@ -54,7 +55,11 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """The table, and one of three words for each method."""
-        return [*format_rows(self.rows), "", *(f"{row.method}: {_TOLD[row.word]}" for row in self.rows if row.gain)]
+        return [
+            *format_rows(self.rows),
+            "",
+            *(f"{row.method}: {_TOLD[row.word]}" for row in self.rows if row.gain and row.method != SCRATCH),
+        ]
 
     @property
     def figure(self) -> Path | None:
@@ -69,6 +74,7 @@ def compare(
     labels: int | None = None,
     draws: int = 3,
     out: str | Path | None = None,
+    init: str | Path | None = None,
     workers: int | None = None,
     progress: TextIO | None = None,
     title: str = "",
@@ -83,6 +89,7 @@ def compare(
             differ in the initial weights and the order only.
         draws: how many, seeds 0 to draws − 1.
         out: folder for the fits, the figure and ``compare.json``; None keeps nothing.
+        init: a run or a safetensors file that every fit starts from; the labels alone from scratch stand beside them.
         workers: processes side by side; None takes the cores there are.
         progress: where the bar goes; None shows none.
         title: of the figure.
@@ -107,13 +114,21 @@ def compare(
         raise DataError("D061", f"the data have no {part} part, so nothing can be told", "give one: test=, holdout=0.2")
     if folder is not None and (folder / "fits").exists():
         raise StateError("C001", f"{str(folder)!r} holds fits already", "name another folder with --out")
+    scratch = [] if init is None else [SCRATCH]
+    started = dict(changes)
+    if init is not None:
+        from semilla.pretraining import start_from
+
+        started |= start_from(init)
     began = time.monotonic()
     options = {"data": data, "labels": labels, "out": None if out is None else str(out), "keep_checkpoints": False}
     # The longest first: the last fits decide when all are done.
     order = sorted(names, key=_cost, reverse=True)
-    jobs = [Job(name, seed, {**options, **_own(name, changes)}) for name in order for seed in range(draws)]
-    done = {(outcome.job.method, outcome.job.seed): outcome for outcome in run_jobs(jobs, workers, progress)}
-    outcomes = [done[name, seed] for name in names for seed in range(draws)]
+    jobs = [Job(name, seed, {**options, **_own(name, started)}) for name in order for seed in range(draws)]
+    alone = {**options, **_own(BASELINE, changes)} | {name: started[name] for name in _SHAPE if name in started}
+    jobs += [Job(BASELINE, seed, alone, name) for name in scratch for seed in range(draws)]
+    done = {(outcome.job.row, outcome.job.seed): outcome for outcome in run_jobs(jobs, workers, progress)}
+    outcomes = [done[name, seed] for name in [*scratch, *names] for seed in range(draws)]
     result = Comparison(summarise(outcomes, BASELINE), outcomes, folder, time.monotonic() - began)
     if folder is not None:
         from semilla.reporting.curves import comparison_figure

@@ -134,6 +134,7 @@ def fit(
     allow_data_change: bool = False,
     progress: TextIO | Watcher | None = None,
     say: Callable[[str], object] = lambda line: None,
+    name: str | None = None,
     **changes: Any,
 ) -> Result:
     """Train one method on a few labels and the rest of the pool.
@@ -155,6 +156,7 @@ def fit(
         allow_data_change: whether a resumed run may find other data.
         progress: a stream for the progress bar, or a function (step, steps, means) to call; None shows none.
         say: called with each line about the data and the plan, such as ``print``.
+        name: what the fit's folder is called, without the seed; None takes the method's name.
         **changes: settings and hyperparameters by name, such as ``steps=300, threshold=0.9``.
 
     Raises:
@@ -174,6 +176,7 @@ def fit(
         network=network,
         evaluate_on=evaluate_on,
         source=data if isinstance(data, Source) else Source(data),
+        name=name,
         **changes,
     )
     say("\n".join(planned.announcement()))
@@ -628,15 +631,17 @@ def _known_as(dataset: Dataset, source: Source | None) -> str:
 
 
 def recipe_named(name: str | Path | None, dataset: Dataset, source: Source | None, method: str) -> str | Path | None:
-    """The recipe that a word stands for: ``auto`` is the one for this set and method, a folder the one for the method.
+    """The recipe that a word stands for: a folder is the one for the method in it, ``auto`` the one for this set and
+    method, or else for this method on text.
 
     Returns:
         The recipe's name or file; None for none.
     """
     if name != "auto":
         return None if name is None else recipe_for(name, method)
-    own = f"{_known_as(dataset, source)}/{method}"
-    return own if own in recipes() else None
+    known = recipes()
+    wanted = [f"{_known_as(dataset, source)}/{method}", *([f"text/{method}"] if dataset.kind == "text" else [])]
+    return next((own for own in wanted if own in known), None)
 
 
 def _recipe_layers(

@@ -17,6 +17,7 @@ from semilla.methods import METHODS
 @click.option("--method", "methods", multiple=True, help=f"Repeatable; all that apply if none: {', '.join(METHODS)}.")
 @click.option("--labels", type=click.IntRange(min=1), help="Labeled examples in all, drawn anew for each draw.")
 @click.option("--draws", type=click.IntRange(min=1), default=5, show_default=True, help="Label draws for each method.")
+@click.option("--init", metavar="RUN", help="Start every fit from this run, with the labels alone from scratch beside.")
 @click.option("--steps", type=int, help="Optimizer steps of each fit.")
 @click.option("--network", help="As for semilla train.")
 @click.option("--workers", type=click.IntRange(min=1), help="Fits side by side.  [default: the cores there are]")

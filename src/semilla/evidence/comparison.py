@@ -54,11 +54,18 @@ class Job:
         method: its name.
         seed: the label draw, and everything else that is random.
         options: arguments of `semilla.train` besides.
+        name: what its row is called, where a method has several; the method's name if empty.
     """
 
     method: str
     seed: int
     options: dict[str, Any]
+    name: str = ""
+
+    @property
+    def row(self) -> str:
+        """What its row is called."""
+        return self.name or self.method
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Row:
     """One method over all draws.
 
     Attributes:
-        method: its name.
+        method: its name, or that of its jobs.
         scores: of each draw.
         gain: over the baseline on the same draws, the method's score less the baseline's; None for the baseline itself.
         used: mean share of the unlabeled data used, or None.
@@ -140,7 +147,7 @@ def run_jobs(
         try:
             for future in as_completed(futures):
                 outcomes[futures[future]] = future.result()
-                bar.update(1, jobs[futures[future]].method)
+                bar.update(1, jobs[futures[future]].row)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -170,7 +177,7 @@ def run_job(job: Job) -> Outcome:
     from semilla.fitting import fit
 
     part = job.options.get("evaluate_on", "test")
-    result = fit(**{"threads": 1, **job.options, "method": job.method, "seed": job.seed})
+    result = fit(**{"threads": 1, **job.options, "method": job.method, "seed": job.seed, "name": job.name or None})
     measure = "cer" if f"{part}/cer" in result.scores else "accuracy"
     key = f"{part}/{measure}"
     curve = [(line["step"], line[key]) for line in result.history if key in line]
@@ -186,10 +193,9 @@ def share_used(history: Sequence[dict[str, Any]]) -> float | None:
 
 def summarise(outcomes: Sequence[Outcome], baseline: str = "supervised") -> list[Row]:
     """One row for each method, in the order they first appear; gains pair the draws by seed."""
-    methods = list(dict.fromkeys(outcome.job.method for outcome in outcomes))
+    methods = list(dict.fromkeys(outcome.job.row for outcome in outcomes))
     by_seed = {
-        method: {outcome.job.seed: outcome for outcome in outcomes if outcome.job.method == method}
-        for method in methods
+        method: {outcome.job.seed: outcome for outcome in outcomes if outcome.job.row == method} for method in methods
     }
     rows = []
     for method in methods:

@@ -16,8 +16,8 @@ Defaults and deviations:
   way: they are averages of the student's (see `semilla.training.ema`).
 * ``update_bn``: as in `semilla.methods.pi_model`. With ``decay=0`` the teacher is the student and the method is the
   Π-model. ``consistency_on="all"``: the student's labeled pass serves both losses, the teacher sees a second view.
-* ``teacher_view`` and ``labeled_view`` are ours: with ``teacher_view="weak"`` and ``view="strong"`` the teacher sees the
-  clearer picture, as in later work. None keeps the paper's way, in which all views are of one kind.
+* ``teacher_view`` and ``labeled_view`` are ours: with ``teacher_view="weak"`` and ``view="strong"`` the teacher sees
+  the clearer picture, as in later work. None keeps the paper's way, in which all views are of one kind.
 * On strings the target is expressed at the positions of the student's view (`Task.align`); a decoder is fed the
   teacher's string, so that both speak of the same symbol.
 """

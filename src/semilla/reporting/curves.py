@@ -24,7 +24,7 @@ def comparison_figure(outcomes: Sequence[Outcome], path: Path, title: str, basel
         title: the figure's title.
         baseline: the method drawn in every panel.
     """
-    methods = list(dict.fromkeys(outcome.job.method for outcome in outcomes))
+    methods = list(dict.fromkeys(outcome.job.row for outcome in outcomes))
     panels = [method for method in methods if method != baseline] or methods
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -51,7 +51,7 @@ def comparison_figure(outcomes: Sequence[Outcome], path: Path, title: str, basel
 
 
 def _draw(axis: Axes, outcomes: Sequence[Outcome], method: str, colour: str) -> None:
-    curves = [outcome.curve for outcome in outcomes if outcome.job.method == method]
+    curves = [outcome.curve for outcome in outcomes if outcome.job.row == method]
     steps = [step for step, _ in curves[0]]
     scores = 100 * np.array([[score for _, score in curve] for curve in curves])
     label = f"{method} {scores[:, -1].mean():.1f} %"

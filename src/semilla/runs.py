@@ -44,7 +44,7 @@ from semilla.generated_start import GENERATED
 from semilla.inference.model import Model, read_run, refuse_file
 from semilla.methods import find
 from semilla.starting import STAGE, first_stage, make_start, started
-from semilla.tasks.alphabet import Alphabet, characters, described
+from semilla.tasks.alphabet import RARE, Alphabet, characters, described
 from semilla.text import clean, short
 from semilla.training import plan
 from semilla.training.trial import profile, step_seconds
@@ -53,8 +53,6 @@ RUN, MANIFEST, FORMAT = "run.json", "manifest.jsonl", 1
 BASELINE, SCRATCH = "supervised", "from_scratch"
 
 _NOT_TIMED = 50  # steps up to which the plan does not say how long they take: they are over as soon
-RARE = 3
-"""Times a character stands in the labels below which it is told."""
 _COLOURS = {1: "grey", 3: "colour"}
 _CLASSES_SHOWN = 20
 _SHARED = (

@@ -18,9 +18,11 @@ from semilla.checking.material import ROLES, Material, of_dataset, of_pictures
 from semilla.checking.near import NearCopies, near_copies
 from semilla.checking.page import page, to_json
 from semilla.data.progress import Bar
-from semilla.data.scan import scan
+from semilla.data.scan import scan, scan_lines
 from semilla.data.source import Source
 from semilla.data.sources import load, load_manifest
+from semilla.data.text import line_form
+from semilla.data.transcriptions import with_transcriptions
 from semilla.errors import UsageError
 from semilla.files import make_folder, resource_errors, write_atomic
 from semilla.text import many
@@ -61,10 +63,27 @@ class Checked:
         return {
             "examples": {role: roles[role] for role in ROLES},
             "classes": self.material.counts(),
+            **({"characters": self.characters()} if self.material.text else {}),
             "formats": _ranked(own.format for own in facts),
             "modes": _ranked(own.mode for own in facts),
             "sizes": _ranked(f"{own.width} × {own.height}" for own in facts),
         }
+
+    def characters(self) -> list[dict[str, Any]]:
+        """Of text: every character of the transcriptions with its name, how often it is there, and files it is in."""
+        from semilla.checking.texts import characters_of  # imports PyTorch
+
+        found = characters_of(self.material, "labeled", "development", "test")
+        return [
+            {
+                "character": one.character,
+                "code": one.code_point,
+                "name": one.name,
+                "count": one.count,
+                "files": [*one.names],
+            }
+            for one in found
+        ]
 
     def summary(self, full: bool = False) -> dict[str, Any]:
         """As JSON values; with all examples of each finding, or the first."""
@@ -76,7 +95,8 @@ class Checked:
     def lines(self) -> list[str]:
         """For the terminal; the names in it are as they are, and the printer must clean them."""
         counts = self.overview()["examples"]
-        classes = many(len(self.material.counts()), "class", "classes")
+        kinds = (len(self.characters()), "different character") if self.material.text else None
+        classes = many(*kinds) if kinds else many(len(self.material.counts()), "class", "classes")
         parts = " · ".join(f"{count:,} {role}" for role, count in counts.items() if count)
         lines = [f"{self.name}: {many(len(self.material), 'example')}, {classes} ({parts})"]
         for finding in self.findings:
@@ -125,12 +145,21 @@ def look(source: Source, progress: TextIO | None = sys.stderr) -> Material:
     if pictures is None:
         return of_dataset(load(replace(source, allow_leak=True)))  # it is a finding
     manifest, blobs = pictures
+    if source.task == "text":
+        manifest = with_transcriptions(manifest)
+        lines = scan_lines(blobs, manifest.name, line_form(source.height), progress, source.max_pixels)
+        return of_pictures(manifest, lines, text=True)
     found = scan(blobs, manifest.name, None, progress, source.max_pixels, source.size, source.resize)
     return of_pictures(manifest, found)
 
 
 def examine(material: Material, progress: TextIO | None = sys.stderr) -> Checked:
     """Find out what speaks against the examples; nothing is written."""
+    if material.text:  # lines look alike from afar: near copies are not looked for
+        from semilla.checking.texts import of_text  # imports PyTorch
+
+        found = [*all_findings(material, NearCopies([], True)), *of_text(material)]
+        return Checked(material, sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
     if material.pixels is None:
         return Checked(material, all_findings(material, NearCopies([], True)))
     known: dict[str, int] = {}

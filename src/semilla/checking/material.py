@@ -33,6 +33,7 @@ class Material:
         facts: (N,) what each file was, None where it is unreadable; empty for arrays and tables.
         problems: why a row is unreadable.
         pixels: uint8 (N, C, H, W), or None where there are no pictures.
+        text: whether labels are transcriptions of lines, and no classes.
     """
 
     manifest: Manifest
@@ -41,6 +42,7 @@ class Material:
     facts: tuple[Facts | None, ...] = ()
     problems: dict[int, str] | None = None
     pixels: Pool | None = None
+    text: bool = False
 
     def __len__(self) -> int:
         return len(self.roles)
@@ -58,7 +60,12 @@ class Material:
         return [rows for rows in groups.values() if len(rows) > 1]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each class, sorted by name, the number of its examples by role; declared classes may have none."""
+        """For each class, sorted by name, the number of its examples by role; declared classes may have none.
+
+        Text has no classes.
+        """
+        if self.text:
+            return {}
         names = {*self.manifest.classes, *(label for label in self.manifest.labels if label is not None)}
         counts = {name: dict.fromkeys(ROLES, 0) for name in sorted(names)}
         for label, role in zip(self.manifest.labels, self.roles, strict=True):
@@ -67,10 +74,10 @@ class Material:
         return counts
 
 
-def of_pictures(manifest: Manifest, found: Scan) -> Material:
+def of_pictures(manifest: Manifest, found: Scan, text: bool = False) -> Material:
     """Pictures and their scan."""
     manifest = replace(manifest, notes=(*manifest.notes, *found.notes))
-    return Material(manifest, _roles(manifest), found.digests, found.facts, dict(found.problems), found.pixels)
+    return Material(manifest, _roles(manifest), found.digests, found.facts, dict(found.problems), found.pixels, text)
 
 
 def of_dataset(dataset: Dataset) -> Material:
@@ -84,14 +91,16 @@ def of_dataset(dataset: Dataset) -> Material:
     paths = [f"x_{part}#{row}" for part, inputs, _ in named for row in range(len(inputs))]
     labels = [dataset.classes[label] if label != UNKNOWN else None for *_, own in named for label in own.tolist()]
     parts = ["train" if part == "unlabeled" else part for part, inputs, _ in named for _ in range(len(inputs))]
+    classes = () if dataset.kind == "text" else dataset.classes
     manifest = dataset.manifest if dataset.unlabeled is None else None
     if manifest is None or len(manifest) != len(paths):
         manifest = Manifest(
-            dataset.name, tuple(paths), tuple(labels), tuple(parts), ("",) * len(paths), dataset.classes, dataset.notes
+            dataset.name, tuple(paths), tuple(labels), tuple(parts), ("",) * len(paths), classes, dataset.notes
         )
     digests = tuple(_content(row) for _, inputs, _ in named for row in _each(inputs))
     pictures = np.concatenate([inputs[:] for _, inputs, _ in named]) if dataset.kind == "images" else None
-    return Material(manifest, _roles(manifest), digests, pixels=pictures)
+    text = dataset.kind == "text"
+    return Material(manifest, _roles(manifest), digests, pixels=pictures, text=text)
 
 
 def _roles(manifest: Manifest) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from semilla.checking.findings import Finding
 from semilla.checking.material import ROLES, Material
+from semilla.data.lines import Lines
 from semilla.reporting.page import render, thumbnail
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _ITEMS, _PICTURED, _SIDE_BY_SIDE = 20, 12, 4
 _CLASSES, _PER_CLASS, _CLASS_PICTURES = 200, 8, 160
 _OPEN = {"classes": 25, "galleries": 10}
 """Classes that stand open; the others are folded."""
+_LINES = 10
 _FACTS = 12
 _TONES = {"error": "bad", "warning": "warn", "note": "plain"}
 _WITHOUT_PICTURES = {"D014", "D015", "D132"}
@@ -47,6 +49,7 @@ def page(checked: Checked) -> str:
         open=_OPEN,
         classes=classes,
         classes_left=max(0, len(counts) - _CLASSES),
+        characters=overview.get("characters"),
         galleries=[(name, [shown[row] for row in rows]) for name, rows in examples.items()],
         tables=[_table(title, overview[key]) for title, key in _TABLES if overview[key]],
     )
@@ -105,6 +108,8 @@ def _class_examples(material: Material) -> dict[str, list[int]]:
     most = max(1, min(_PER_CLASS, _CLASS_PICTURES // max(1, len(examples))))
     if material.pixels is None:
         return {}
+    if material.text:
+        return _some_lines(material)
     for row in material.where("labeled"):
         own = examples[material.manifest.labels[row] or ""]
         if len(own) < most and row not in (material.problems or {}):
@@ -112,10 +117,18 @@ def _class_examples(material: Material) -> dict[str, list[int]]:
     return {name: rows for name, rows in list(examples.items())[:_CLASS_PICTURES] if rows}
 
 
+def _some_lines(material: Material) -> dict[str, list[int]]:
+    """A few labeled lines from all over the data, by their transcription."""
+    rows = [row for row in material.where("labeled") if row not in (material.problems or {})]
+    return {material.manifest.labels[row] or "": [row] for row in rows[:: max(1, len(rows) // _LINES)][:_LINES]}
+
+
 def _pictures(material: Material, rows: list[int]) -> dict[int, str]:
     """Data URIs by row, of the rows that have pixels."""
     if material.pixels is None:
         return {}
     wanted = sorted(set(rows) - set(material.problems or {}))
+    if isinstance(material.pixels, Lines):  # each as wide as it is
+        return {row: thumbnail(material.pixels.line(row)[None]) for row in wanted}
     pixels = material.pixels[np.array(wanted, np.int64)]
     return {row: thumbnail(picture) for row, picture in zip(wanted, pixels, strict=True)}

@@ -23,6 +23,9 @@ _ACCENTED = "".join(
     for tone in _TONES
     if (nfc := unicodedata.normalize("NFC", vowel + tone)) not in ascii_letters
 )
+RARE = 3
+"""Times a character stands in the labels below which it is told."""
+
 VIETNAMESE: Final = _ACCENTED + "đ" + _ACCENTED.upper() + "Đ"
 """The 134 letters of Vietnamese that are not plain Latin ones."""
 

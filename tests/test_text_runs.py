@@ -9,16 +9,24 @@ import matplotlib
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from click.testing import CliRunner
 from PIL import Image, ImageDraw, ImageFont
 
 import semilla
+from semilla import comparing, generated_start
 from semilla.cli import cli
+from semilla.data import preparation
 from semilla.data.source import Source
+from semilla.data.sources import load
 from semilla.errors import DataError, StateError, UsageError
-from semilla.fitting import fit
+from semilla.evidence.comparison import run_job
+from semilla.fitting import fit, plan_fit
 from semilla.generated_start import corpus_for, pretrain_generated
+from semilla.generating import Generated, renderer
+from semilla.inference import outputs
 from semilla.runs import next_steps
+from semilla.tasks.spelling import Protocol
 
 FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 SMALL = {"network": "crnn", "width": 4, "device": "cpu", "precision": "fp32", "steps": 8, "labeled_batch": 8}
@@ -282,3 +290,114 @@ def test_the_corpus_follows_the_letters_of_the_labels():
     assert corpus_for(["Đường Lê Lợi"]) == "vietnamese"
     assert corpus_for(["123", "9"]) == "digits"
     assert corpus_for(["Main Street 5"]) == "english"
+
+
+def test_lines_drawn_as_they_are_needed_give_the_weights_that_kept_ones_give(tmp_path, monkeypatch):
+    """Whether a line is in memory or drawn for its step changes no bit."""
+    monkeypatch.setattr(generated_start, "HELD_OUT", 6)
+    monkeypatch.setattr(
+        preparation, "_DRAWN", 10**6
+    )  # the levels' mean and deviation from all lines, as kept ones have
+    words = {"corpus": texts(30), "lines": 30, "height": 16, **SMALL}
+    kept = pretrain_generated(tmp_path / "kept", **words)
+    drawn = pretrain_generated(tmp_path / "drawn", on_the_fly=True, **words)
+    for one, other in zip(kept.model.net.parameters(), drawn.model.net.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert kept.scores == drawn.scores
+
+
+def test_very_many_lines_are_not_drawn_before_they_are_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(generated_start, "HELD_OUT", 4)
+    monkeypatch.setattr(preparation, "_DRAWN", 5)
+    monkeypatch.setattr(outputs, "SAMPLED_LINES", 5)
+    seen = []
+    line = Generated.line
+    monkeypatch.setattr(Generated, "line", lambda self, row: seen.append(row) or line(self, row))
+    pretrain_generated(tmp_path / "drawn", corpus=texts(30), lines=3000, height=16, on_the_fly=True, **SMALL)
+    assert len(set(seen)) < 8 * 8 + 200
+
+
+def test_generated_pools_are_told_apart_without_drawing():
+    pens = [renderer(texts(30), height=16, seed=seed) for seed in (0, 0, 1)]
+    first, same, other = (Generated(pen, 5).digests for pen in pens)
+    assert np.array_equal(first, same)
+    assert not (first == other).all(1).any()
+    assert len(np.unique(first, axis=0)) == 5
+    assert np.array_equal(Generated(pens[0], 3, start=2).digests, first[2:])
+
+
+def test_english36_writes_no_capitals_and_keeps_them_in_the_picture():
+    pen = renderer(["Ab-C", "--"], height=16)
+    dataset = generated_start.generated_dataset(pen, 20, protocol=Protocol.preset("english36"))
+    assert set("".join(dataset.classes)) == set("abc")
+    plain = generated_start.generated_dataset(pen, 20)
+    assert set("".join(plain.classes)) - {" "} == set("Ab-C")
+    assert len(dataset.labels) < 20
+
+
+def test_what_generated_lines_are_like_is_said_on_the_command_line(tmp_path):
+    (tmp_path / "texts.txt").write_text("7 8 9\n9 8 7\n", "utf-8")
+    said = {"corpus": str(tmp_path / "texts.txt"), "look": "plain", "lines": 20, "steps": 2}
+    semilla.train(
+        source(), method="supervised", pretraining="generated", generated=said, out=tmp_path / "run", say=print, **SMALL
+    )
+    (card,) = (tmp_path / "run" / "pretrain").glob("fits/*/model.json")
+    assert set(json.loads(card.read_text())["alphabet"]) == set("789 ")
+    with pytest.raises(UsageError, match="add --pretrain generated") as refused:
+        semilla.train(source(), generated=said)
+    assert refused.value.code == "U008"
+    with pytest.raises(UsageError, match="did you mean 'corpus'") as refused:
+        semilla.train(source(), pretraining="generated", generated={"korpus": "x"}, out=tmp_path / "other")
+    assert refused.value.code == "U002"
+
+
+def test_lines_are_turned_to_learn_without_any_text(tmp_path):
+    """Rotation makes a start that reads nothing itself, and from which a recogniser begins."""
+    words = {name: value for name, value in SMALL.items() if name != "labeled_batch"}
+    made = semilla.pretrain(source(), method="rotation", out=tmp_path / "start", **words)
+    assert made.readout is None
+    with pytest.raises(StateError) as refused:
+        semilla.load(tmp_path / "start").predict([picture("123")])
+    assert refused.value.code == "C027"
+    began = safetensors.numpy.load_file(next((tmp_path / "start").glob("fits/*/model.safetensors")))
+    run = semilla.train(source(), method="supervised", init=tmp_path / "start", **{**SMALL, "learning_rate": 1e-12})
+    for name, value in run.fits["supervised-0"].model.net.state_dict().items():
+        if "classifier" not in name:
+            np.testing.assert_allclose(value, began[name], atol=1e-6)
+
+
+def test_pretraining_without_lines_to_turn_is_refused():
+    for words, said in (
+        ({"method": "simclr"}, "take rotation"),
+        ({"method": "rotation", "network": "attention_reader"}, "ctc"),
+    ):
+        with pytest.raises(UsageError, match=said) as refused:
+            semilla.pretrain(source(), **words)
+        assert refused.value.code == "U007"
+
+
+def test_methods_of_text_see_strong_views_unless_told_otherwise():
+    plan = plan_fit(load(source()), method="fixmatch")[0]
+    assert plan.settings.hyperparameters["labeled_view"] == "strong"
+    plain = plan_fit(load(source()), method="fixmatch", recipe=None)[0]
+    assert "labeled_view" not in plain.settings.hyperparameters
+
+
+def test_compared_from_a_start_the_labels_alone_stand_beside(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparing, "run_jobs", lambda jobs, *_: [run_job(job) for job in jobs])
+    start = pretrain_generated(tmp_path / "start", corpus=texts(20), lines=20, height=32, **SMALL)
+    assert start.folder is not None
+    words = {**SMALL, "steps": 2, "labels": 10, "draws": 2, "init": tmp_path / "start"}
+    del words["width"], words["network"]
+    done = comparing.compare("digit_strings", ["mean_teacher"], out=tmp_path / "out", **words)
+    assert [row.method for row in done.rows] == ["from_scratch", "supervised", "mean_teacher"]
+    assert {row.measure for row in done.rows} == {"cer"}
+    assert [line.split(":")[0] for line in done.lines()[-1:]] == ["mean_teacher"]
+    scratch, own = (
+        json.loads((tmp_path / "out" / "fits" / name / "fit.json").read_text())
+        for name in ("from_scratch-0", "supervised-0")
+    )
+    assert scratch["fit"]["settings"]["width"] == own["fit"]["settings"]["width"] == 4
+    assert "weights" not in scratch["fit"]["network"]
+    assert "weights" in own["fit"]["network"]
+    assert (tmp_path / "out" / "cer.png").is_file()

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semilla.data.dataset import Dataset, Inputs, Split
-from semilla.data.lines import widths_of
+from semilla.data.lines import Lines, widths_of
 from semilla.data.rows import Rows, drawn
 from semilla.data.store import is_stored
 
@@ -41,8 +41,11 @@ def preparation(dataset: Dataset, parts: Split) -> dict[str, Any]:
 
 
 def _looked_at(rows: Inputs) -> Inputs:
-    """All there is; of what is drawn when it is asked for the beginning."""
-    return rows.take(np.arange(min(len(rows), _DRAWN))) if isinstance(rows, Rows) and drawn(rows.pool) else rows
+    """All there is; of lines that are drawn when they are asked for the first ones, drawn now."""
+    if not isinstance(rows, Rows) or not drawn(rows.pool):
+        return rows
+    lines = [rows.pool.line(row) for row in rows.index[:_DRAWN].tolist()]  # type: ignore[attr-defined]
+    return Rows(Lines.of(lines, rows.shape[2]), np.arange(len(lines)))
 
 
 def _moments(pools: list[Inputs], images: bool) -> tuple[int, npt.NDArray[Any], npt.NDArray[Any]]:

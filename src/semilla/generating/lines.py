@@ -181,10 +181,11 @@ class Generated:
         height, widest = self.shape[2], int(self.widths[index].max(initial=0))
         pixels = np.zeros((len(wanted), 1, height, widest), np.uint8)
         for place, row in enumerate(wanted):
-            pixels[place, 0, :, : self.widths[row]] = self._line(row)
+            pixels[place, 0, :, : self.widths[row]] = self.line(row)
         return pixels.reshape(*index.shape, 1, height, widest)
 
-    def _line(self, row: int) -> Bytes:
+    def line(self, row: int) -> Bytes:
+        """One line, without padding: uint8 (H, W)."""
         found = self._kept.pop(row, None)
         if found is None:
             found, _ = self.renderer.render(self._start + row)

@@ -6,7 +6,9 @@ It does not import PyTorch: the worker processes do.
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -96,7 +98,7 @@ def run_demo(
         say: prints a line.
         what: a key of `DEMOS`.
     """
-    demo = DEMOS[what]
+    began, demo = time.monotonic(), DEMOS[what]
     labels, methods = demo.labels if labels is None else labels, methods or demo.methods
     folder = free_folder(Path("semilla-demo")) if out is None else Path(out)
     source = Source(demo.data)
@@ -109,7 +111,7 @@ def run_demo(
     if source.task == "text":
         words["init"] = _start(folder / START, progress, say)
     done = compare(source, methods, progress=progress, **words)
-    _tell(say, what, demo, done, draws, labels)
+    _tell(say, what, demo, replace(done, seconds=time.monotonic() - began), draws, labels)
     return {"labels": labels, "draws": draws, "folder": str(folder), **done.summary(), "figure": str(done.figure)}
 
 

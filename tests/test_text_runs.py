@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pyarrow.parquet
 import pytest
 import safetensors.numpy
 import torch
@@ -24,7 +25,9 @@ from semilla.evidence.comparison import run_job
 from semilla.fitting import fit, plan_fit
 from semilla.generated_start import corpus_for, pretrain_generated
 from semilla.generating import Generated, renderer
+from semilla.inference import files as inference_files
 from semilla.inference import outputs
+from semilla.inference.reader import Reader
 from semilla.runs import next_steps
 from semilla.tasks.spelling import Protocol
 
@@ -182,11 +185,12 @@ def test_predictions_have_text_confidence_and_a_reason_where_there_is_none(run, 
     (tmp_path / "broken.png").write_bytes(b"no picture")
     names = [folder / "000.png", tmp_path / "broken.png", folder / "001.png"]
     done = semilla.predict(run, names, on_bad_file="skip")
-    assert [row["error"] == "" for row in done.rows] == [True, False, True]
+    assert [row["error"] is None for row in done.rows] == [True, False, True]
     assert done.rows[1]["confidence"] is None
-    assert all(isinstance(row["text"], str) for row in done.rows)
+    assert [isinstance(row["text"], str) for row in done.rows] == [True, False, True]
+    assert "probabilities" not in done.rows[0]
     with pytest.raises(DataError, match=r"D014(?s:.)*broken"):
-        semilla.predict(run, names)
+        semilla.predict(run, names, tmp_path / "bad.csv")
     out = tmp_path / "read.csv"
     result = CliRunner().invoke(
         cli, ["predict", str(run), str(folder / "000.png"), "-o", str(out), "--precision", "0.9"]
@@ -202,6 +206,36 @@ def test_predictions_have_text_confidence_and_a_reason_where_there_is_none(run, 
         result = CliRunner().invoke(cli, ["predict", str(run), str(folder / "000.png"), *words])
         assert result.exit_code
         assert result.exception.code == code
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_reading_goes_on_where_it_was_stopped_and_is_shared_out(run, folder, tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(inference_files, "LINES", 4)
+    names = sorted(folder.glob("*.png"))[:13]
+    whole, part = tmp_path / f"whole{ending}", tmp_path / f"part{ending}"
+    semilla.predict(run, names, whole)
+    read, blocks = Reader.read, []
+
+    def stopped(self, inputs):
+        blocks.append(inputs)
+        if len(blocks) == 3:
+            raise KeyboardInterrupt
+        return read(self, inputs)
+
+    with monkeypatch.context() as context:
+        context.setattr(Reader, "read", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            semilla.predict(run, names, part)
+    semilla.predict(run, names, part, resume=True)
+    assert part.read_bytes() == whole.read_bytes()
+    if ending == ".csv":
+        shares = [semilla.predict(run, names, tmp_path / "share.csv", shard=(place, 2)).output for place in range(2)]
+        rows = [line for share in shares for line in share.read_text("utf-8").splitlines()[1:]]
+        assert sorted(rows) == sorted(whole.read_text("utf-8").splitlines()[1:])
+    if ending == ".parquet":
+        table = pyarrow.parquet.read_table(whole)
+        assert table.column_names == ["path", "text", "confidence", "error"]
+        assert len(table) == 13
 
 
 def test_what_serves_classes_alone_says_so(run, tmp_path):

@@ -54,11 +54,12 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Predict the class of FILES with the finished model in RUN.
+    """Predict the class of FILES, or read their text, with the finished model in RUN.
 
     FILES are pictures and folders of them, or tables for a model of tables. @LIST is a file with one name a line, - the
-    same on standard input. Each row has path, label, confidence, p:CLASS for each class, accepted with --precision, and
-    error: why a file could not be read. In a path, %XX is a byte; in CSV, ' at the start of a text is not part of it.
+    same on standard input. Each row has path, label (or text), confidence, p:CLASS for each class, accepted with
+    --precision, and error: why a file could not be read. In a path, %XX is a byte; in CSV, ' at the start of a text is
+    not part of it.
 
     \b
     Examples:

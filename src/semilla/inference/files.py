@@ -21,22 +21,26 @@ import numpy as np
 import numpy.typing as npt
 
 from semilla.data.images import MAX_PIXELS
+from semilla.data.lines import Lines as LinePool
 from semilla.data.progress import Bar
 from semilla.errors import DataError, Interrupted, StateError, UsageError
 from semilla.inference import calibration, listing
 from semilla.inference.decode import Decoders
 from semilla.inference.forward import Answer, block_rows, in_order
+from semilla.inference.lines import open_lines
 from semilla.inference.listing import Block, arguments, blocks, files_below, share, table_blocks
 from semilla.inference.model import Model, load
 from semilla.inference.output import Collected, FeaturesOutput, Layout, Output, Rows, check_path, open_output
 from semilla.inference.reader import Reader
-from semilla.inference.transcribe import refuse_other_words, told_bad, transcribe, write
 from semilla.text import clean, escape_path
 from semilla.training import devices
 from semilla.training.signals import StopRequest
 
 COLUMN = "column"
 """As ``embeddings``: features as a column of the Parquet file."""
+
+LINES = 256
+"""Lines of text in a block."""
 
 _SHOWN = 10
 
@@ -101,7 +105,7 @@ def predict(
     progress: TextIO | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> Predictions:
-    """Predict the class of every file; what cannot be read has a row that says why.
+    """Predict the class of every file, or read its text; what cannot be read has a row that says why.
 
     Args:
         run: a run folder, a fit's folder, or a model.
@@ -131,43 +135,10 @@ def predict(
     wanted = wanted.checked(place, parts)
     model = run if isinstance(run, Model) else load(run, fit)
     model.net.to(devices.choose_device(device)[0])
-    if isinstance(model, Reader):
-        given = {"embeddings": embeddings is not None, "resume": resume, "shard": parts > 1}
-        refuse_other_words([name for name, said in given.items() if said])
-        return _read(model, inputs, wanted, follow_links, max_pixels, progress, say)
+    if isinstance(model, Reader) and embeddings is not None:
+        raise UsageError("U033", "embeddings: not for a model that reads text", "leave it out")
     count = max(1, devices.available_cores() // 2) if workers is None else workers
     return _Job(model, wanted, place, parts, follow_links, max_pixels, count, progress, say).run(inputs)
-
-
-def _read(
-    reader: Reader,
-    inputs: Any,
-    wanted: _Wanted,
-    follow_links: bool,
-    max_pixels: int,
-    progress: TextIO | None,
-    say: Callable[[str], object],
-) -> Predictions:
-    """What `predict` does for a model that reads text."""
-    done = Predictions(wanted.path)
-
-    def told(line: str) -> None:
-        done.notes.append(line)
-        say(line)
-
-    rows = transcribe(reader, inputs, wanted.precision, follow_links, max_pixels, progress, told)
-    if wanted.output is None:
-        done.rows = [row for some in rows for row in some]
-        done.count, done.bad = len(done.rows), [(row["path"], row["error"]) for row in done.rows if row["error"]]
-    else:
-        accepted = wanted.precision is not None
-        done.count, done.bad = write(rows, wanted.output, accepted, wanted.csv_safe)
-    if not done.count:
-        raise DataError("D004", "there is nothing to read", "name picture files, or a folder that holds some")
-    done.bad_count = len(done.bad)
-    if done.bad and wanted.on_bad_file == "error":
-        raise told_bad(done.bad)
-    return done
 
 
 @dataclass(frozen=True)
@@ -234,7 +205,7 @@ class _Job:
     @property
     def size(self) -> int:
         """Rows in a block."""
-        return block_rows(self.model.card["inputs"]["shape"])
+        return LINES if self._of_text else block_rows(self.model.card["inputs"]["shape"])
 
     def run(self, inputs: Any) -> Predictions:
         """Predict everything."""
@@ -283,7 +254,8 @@ class _Job:
             return None
         fitted = self.model.card.get("calibration") or {}
         least = calibration.threshold(fitted.get("acceptance", ()), self.wanted.precision)
-        goal = f"a precision of {100 * self.wanted.precision:g} %"
+        share = 100 * self.wanted.precision
+        goal = f"{share:g} % of these lines without any error" if self._of_text else f"a precision of {share:g} %"
         if least is None:
             why = (
                 f"{fitted['n']} labels of its {fitted['fitted_on']} part do not show it" if fitted else "too few labels"
@@ -316,10 +288,11 @@ class _Job:
             width = self.model.embed(np.zeros((1, *self.model.card["inputs"]["shape"]), self._type)).shape[1]
         layout = Layout(
             self.model.classes,
-            wanted.probabilities,
+            wanted.probabilities and not self._of_text,
             wanted.precision is not None,
             width if wanted.embeddings == COLUMN else 0,
             wanted.csv_safe,
+            "text" if self._of_text else "label",
         )
         outputs: list[Output] = []
         if wanted.array is not None:
@@ -338,9 +311,16 @@ class _Job:
     def _of_tables(self) -> bool:
         return bool(self.model.card["inputs"]["kind"] == "vectors")
 
+    @property
+    def _of_text(self) -> bool:
+        return isinstance(self.model, Reader)
+
     @contextmanager
     def _predicted(self, mine: Iterable[Block], least: float | None, small: bool) -> Iterator[Iterable[Rows]]:
         """Decoding, network and the caller work at the same time, each a few blocks ahead of the next."""
+        if isinstance(self.model, Reader):
+            yield _read(self.model, mine, self.max_pixels, least)
+            return
         waiting: deque[tuple[list[str], dict[int, str]]] = deque()
         with ExitStack() as stack:
 
@@ -351,7 +331,7 @@ class _Job:
 
             def rows() -> Generator[Rows]:
                 for answer in self.model.answers(inputs()):
-                    yield _rows(*waiting.popleft(), answer, least)
+                    yield _rows(self.model.classes, *waiting.popleft(), answer, least)
 
             yield stack.enter_context(closing(rows()))
 
@@ -401,14 +381,33 @@ def _continued(outputs: list[Output], size: int) -> int:
     return whole
 
 
-def _rows(names: list[str], problems: dict[int, str], answer: Answer, least: float | None) -> Rows:
+def _read(reader: Reader, mine: Iterable[Block], max_pixels: int, least: float | None) -> Iterator[Rows]:
+    """Blocks of lines, each read as a whole."""
+    for block in mine:
+        opened, problems = open_lines(block.names, reader.height, max_pixels)
+        found = reader.read(LinePool.of(opened, reader.height))
+        yield Rows(
+            paths=[escape_path(name) for name in block.names],
+            answers=found.texts,
+            confidence=found.confidence,
+            probabilities=np.zeros((len(found), 0), np.float32),
+            accepted=found.confidence >= (np.inf if least is None else np.float32(least)),
+            features=np.zeros((len(found), 0), np.float32),
+            errors=problems,
+        )
+
+
+def _rows(
+    classes: tuple[str, ...], names: list[str], problems: dict[int, str], answer: Answer, least: float | None
+) -> Rows:
     unfit = np.flatnonzero(~np.isfinite(answer.probabilities).all(1))
     problems = problems | {int(row): "the network's answer is not finite" for row in unfit if int(row) not in problems}
     labels = answer.logits.argmax(1)
     confidence = answer.probabilities[np.arange(len(names)), labels]
     return Rows(
         paths=[escape_path(name) for name in names],
-        labels=labels,
+        answers=[classes[label] for label in labels.tolist()],
+        confidence=confidence,
         probabilities=answer.probabilities,
         accepted=confidence >= (np.inf if least is None else np.float32(least)),
         features=answer.features,

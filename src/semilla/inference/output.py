@@ -33,11 +33,12 @@ class Layout:
     """Which columns there are.
 
     Attributes:
-        classes: the model's classes.
+        classes: the model's classes; none where it reads text.
         probabilities: whether each class has a column.
         accepted: whether there is a column that says which predictions keep the wanted precision.
         features: numbers in the column ``embedding``; 0 for none, which only Parquet has.
         csv_safe: whether text that a spreadsheet would take for a formula is made harmless.
+        answer: the name of the column that says what was predicted: ``label`` or ``text``.
     """
 
     classes: tuple[str, ...]
@@ -45,6 +46,7 @@ class Layout:
     accepted: bool = False
     features: int = 0
     csv_safe: bool = True
+    answer: str = "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Rows:
 
     Attributes:
         paths: names, as `escape_path` writes them.
-        labels: (n,) positions of the predicted classes.
+        answers: the predicted classes, or the texts that were read.
+        confidence: float32 (n,).
         probabilities: float32 (n, C).
         accepted: (n,) whether the confidence reaches the threshold.
         features: float32 (n, D).
@@ -61,7 +64,8 @@ class Rows:
     """
 
     paths: list[str]
-    labels: npt.NDArray[np.int64]
+    answers: list[str]
+    confidence: npt.NDArray[np.float32]
     probabilities: npt.NDArray[np.float32]
     accepted: npt.NDArray[np.bool_]
     features: npt.NDArray[np.float32]
@@ -102,18 +106,19 @@ class Output(Protocol):
 
 def csv_lines(layout: Layout, rows: Rows) -> list[bytes]:
     """A line of CSV for each prediction."""
-    names = [_quoted(csv_safe(name) if layout.csv_safe else name) for name in layout.classes]
-    paths = [_quoted(csv_safe(path) if layout.csv_safe else path) for path in rows.paths]
-    numbers = rows.probabilities.astype(str)  # the shortest text that gives the same float32 back
+    paths, answers = (
+        [_quoted(csv_safe(cell) if layout.csv_safe else cell) for cell in cells] for cells in (rows.paths, rows.answers)
+    )
+    numbers, sure = (values.astype(str) for values in (rows.probabilities, rows.confidence))  # the shortest exact text
     lines = []
-    for row, (path, label) in enumerate(zip(paths, rows.labels.tolist(), strict=True)):
+    for row, (path, answer) in enumerate(zip(paths, answers, strict=True)):
         shown = numbers[row] if layout.probabilities else ()
         if row in rows.errors:
             error = rows.errors[row]
             cells = [path, "", "", *("" for _ in shown), *(["false"] if layout.accepted else ())]
             cells.append(_quoted(csv_safe(error) if layout.csv_safe else error))
         else:
-            cells = [path, names[label], numbers[row, label], *shown]
+            cells = [path, answer, sure[row], *shown]
             cells += [*([_word(rows.accepted[row])] if layout.accepted else ()), ""]
         lines.append(",".join(cells).encode() + b"\n")
     return lines
@@ -132,11 +137,12 @@ def json_lines(layout: Layout, rows: Rows) -> list[bytes]:
 def objects(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
     """Each prediction as plain values."""
     numbers = [[float(text) for text in line] for line in rows.probabilities.astype(str)]
+    sure = [float(text) for text in rows.confidence.astype(str)]
     for row, path in enumerate(rows.paths):
-        label, error = int(rows.labels[row]), rows.errors.get(row)
+        error = rows.errors.get(row)
         known = error is None
-        value: dict[str, Any] = {"path": path, "label": layout.classes[label] if known else None}
-        value["confidence"] = numbers[row][label] if known else None
+        value: dict[str, Any] = {"path": path, layout.answer: rows.answers[row] if known else None}
+        value["confidence"] = sure[row] if known else None
         if layout.probabilities:
             value["probabilities"] = dict(zip(layout.classes, numbers[row], strict=True)) if known else None
         if layout.accepted:
@@ -235,7 +241,7 @@ def _records(file: BinaryIO, quoted: bool) -> Iterator[bytes]:
 
 def _columns(layout: Layout) -> list[str]:
     shown = [f"p:{name}" for name in layout.classes] if layout.probabilities else []
-    return ["path", "label", "confidence", *shown, *(["accepted"] if layout.accepted else ()), "error"]
+    return ["path", layout.answer, "confidence", *shown, *(["accepted"] if layout.accepted else ()), "error"]
 
 
 def _quoted(cell: str) -> str:
@@ -401,7 +407,7 @@ def _schema(layout: Layout) -> Any:
         import pyarrow as arrow
     except ImportError:
         raise DataError("D007", "writing Parquet needs pyarrow", "install semilla[parquet]") from None
-    kinds = {"path": arrow.string(), "label": arrow.string(), "accepted": arrow.bool_(), "error": arrow.string()}
+    kinds = dict.fromkeys(("path", layout.answer, "error"), arrow.string()) | {"accepted": arrow.bool_()}
     fields = [arrow.field(name, kinds.get(name, arrow.float32())) for name in _columns(layout)]
     if layout.features:
         fields.insert(-1, arrow.field("embedding", arrow.list_(arrow.float32(), layout.features)))
@@ -412,11 +418,10 @@ def _batch(rows: Rows, layout: Layout, schema: Any) -> Any:
     import pyarrow as arrow
 
     missing = np.isin(np.arange(len(rows)), list(rows.errors))
-    chosen = rows.probabilities[np.arange(len(rows)), rows.labels]
     columns = [
         arrow.array(rows.paths),
-        arrow.array([layout.classes[label] for label in rows.labels], arrow.string(), mask=missing),
-        arrow.array(chosen, mask=missing),
+        arrow.array(rows.answers, arrow.string(), mask=missing),
+        arrow.array(rows.confidence, mask=missing),
     ]
     if layout.probabilities:
         columns += [arrow.array(column, mask=missing) for column in np.ascontiguousarray(rows.probabilities.T)]

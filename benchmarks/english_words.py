@@ -43,7 +43,7 @@ NETWORK: dict[str, Any] = {"network": "crnn", "alphabet": "english36"}
 BATCHES: dict[str, Any] = {"labeled_batch": 32, "unlabeled_batch": 64}
 METHODS: dict[str, dict[str, Any]] = {
     "supervised": {"views": ("strong",)},
-    "mean_teacher": {"view": "strong", "weight": 200.0},
+    "mean_teacher": {"view": "strong", "teacher_view": "weak", "weight": 50.0},
     "fixmatch": {"views": ("weak", "strong"), "labeled_view": "strong", "threshold": 0.8},
 }
 SEARCHED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -51,7 +51,7 @@ SEARCHED: dict[str, tuple[str, dict[str, Any]]] = {
     "supervised, photometric": ("supervised", {"views": ("photometric",)}),
     "fixmatch, 0.8": ("fixmatch", METHODS["fixmatch"]),
     "fixmatch, 0.95": ("fixmatch", METHODS["fixmatch"] | {"threshold": 0.95}),
-    "mean_teacher, 200": ("mean_teacher", METHODS["mean_teacher"]),
+    "mean_teacher, 50": ("mean_teacher", METHODS["mean_teacher"]),
 }
 PIECES = [f"{method}-{seed}" for seed in range(SEEDS) for method in METHODS]
 PROTOCOL = Protocol.preset("english36")

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from semilla import config
+from semilla.augment.lines import LINE_VIEWS, LineViews
 from semilla.contract import Guess, Method, Net, Output, View
 from semilla.data import load, split
 from semilla.data.dataset import Examples
+from semilla.data.lines import widths_of
 from semilla.data.source import Source
 from semilla.training import batches as batching
 from semilla.training import evaluate
@@ -80,6 +82,49 @@ def test_all_views_of_a_step_have_one_width_and_show_nothing_in_the_padding():
                 np.testing.assert_array_equal(view.width, widths[index])
                 beyond = torch.arange(columns) >= view.width[:, None, None, None]
                 assert not view.inputs[beyond.expand_as(view.inputs)].any()
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_each_view_is_as_wide_as_its_widest_line_needs(step):
+    """Up to a multiple of 16, and with lines that are cut nowhere: `strong` makes them wider and narrower."""
+    own = parts()
+    views = LineViews(HEIGHT, [0.5], [0.25])
+    batch = made(own, views=views).at(step)
+    for view in (*batch.x, *batch.u):
+        columns, widest = view.inputs.shape[-1], int(view.width.max())
+        assert columns % 16 == 0
+        assert widest <= columns < widest + 16
+        beyond = torch.arange(columns) >= view.width[:, None, None, None]
+        assert not view.inputs[beyond.expand_as(view.inputs)].any()
+
+
+def test_a_view_says_beforehand_how_wide_lines_will_be():
+    views, lines = LineViews(HEIGHT, [0.5], [0.25]), parts().unlabeled
+    widths = widths_of(lines)
+    for name in LINE_VIEWS:
+        draws = np.random.default_rng(1).random((len(lines), views.draws(name)), np.float32)
+        seen = views(name, torch.from_numpy(lines[:]), torch.from_numpy(draws), torch.from_numpy(widths)).width
+        np.testing.assert_array_equal(views.widths_in(name, draws, widths), seen)
+        assert views.stretches(name) == (not np.array_equal(seen, widths))
+
+
+def test_lines_come_together_by_the_width_that_their_view_gives_them():
+    """Sorted by their own widths alone, stretched lines of a batch would be padded by more than a tenth."""
+    generator = np.random.default_rng(0)
+    pictures = [np.zeros((HEIGHT, width), np.uint8) for width in generator.integers(100, 110, 400)]
+    data = load(Source({"x_train": pictures, "y_train": ["a"] * 8 + [None] * 392}, task="text", height=HEIGHT), None)
+    views, own = LineViews(HEIGHT, [0.5], [0.25]), split(data)
+
+    class Strong(Method):
+        labeled_views = ("strong",)
+        unlabeled_views = ("strong",)
+
+    batches = made(own, views=views, method=Strong, unlabeled_batch=16)
+    seen = [batches.at(step).u[0] for step in range(24)]
+    valid = sum(int(view.width.sum()) for view in seen)
+    assert valid / sum(view.inputs[:, 0, 0].numel() for view in seen) > 0.9
+    rows = np.concatenate([batches.at(step).u_index for step in range(24)])
+    assert len(np.unique(rows)) == len(rows) == 384  # an epoch all the same
 
 
 def test_the_lines_are_those_of_the_index():

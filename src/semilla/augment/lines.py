@@ -125,6 +125,26 @@ class LineViews:
         """
         return find(name).draws
 
+    def stretches(self, name: str) -> bool:
+        """Whether lines come out of the named view wider or narrower than they were."""
+        return find(name).stretch != 1
+
+    def widths_in(
+        self, name: str, draws: npt.NDArray[np.float32], widths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """How wide lines are in the named view, without making it.
+
+        Args:
+            name: a key of `LINE_VIEWS`.
+            draws: float32 (N, ``draws(name)``), as the view will get them.
+            widths: int64 (N,) of the lines.
+        """
+        spec = find(name)
+        if spec.stretch == 1:
+            return widths
+        _, margin, half = _bent(spec.stretch, self.height, widths, iter(draws.astype(np.float64).T))
+        return _whole_width(margin, half)
+
     def __call__(self, name: str, inputs: Tensor, draws: Tensor, width: Tensor) -> View:
         """Make one view of a batch; the lines are left as they are.
 
@@ -212,20 +232,33 @@ def _bend(
     stretch: float, height: int, widths: npt.NDArray[np.int64], columns: Columns
 ) -> tuple[Maps, npt.NDArray[np.int64]]:
     """Slant, turn and stretch about a line's middle: maps from output to input pixels, and the new widths."""
-    wide, slant = stretch ** _signed(columns), SLANT * _signed(columns)
-    turn = np.minimum(np.radians(DEGREES), RISE * height / widths) * _signed(columns)
-    tall, margin, down = _between(TALL, columns), MARGIN * height * next(columns), DOWN * height * _signed(columns)
-    cosine, sine = np.cos(turn), np.sin(turn)
-    forward = np.empty((len(widths), 2, 2))  # the slanted line turned, then stretched
-    forward[:, 0, 0], forward[:, 0, 1] = wide * cosine, wide * (cosine * slant - sine)
-    forward[:, 1, 0], forward[:, 1, 1] = tall * sine, tall * (sine * slant + cosine)
-    half = (np.abs(forward[:, 0, 0]) * widths + np.abs(forward[:, 0, 1]) * height) / 2
+    forward, margin, half = _bent(stretch, height, widths, columns)
+    down = DOWN * height * _signed(columns)
     middle = np.stack([margin + half, height / 2 + down], 1)
     maps = np.empty((len(widths), 2, 3))
     maps[:, :, :2] = np.linalg.inv(forward)
     maps[:, :, 2] = np.stack([widths / 2, np.full(len(widths), height / 2)], 1)
     maps[:, :, 2] -= (maps[:, :, :2] @ middle[:, :, None])[:, :, 0]
-    return maps, np.ceil(margin + 2 * half).astype(np.int64)
+    return maps, _whole_width(margin, half)
+
+
+def _whole_width(margin: Vector, half: Vector) -> npt.NDArray[np.int64]:
+    return np.ceil(margin + 2 * half).astype(np.int64)
+
+
+def _bent(
+    stretch: float, height: int, widths: npt.NDArray[np.int64], columns: Columns
+) -> tuple[Vector, Vector, Vector]:
+    """(B, 2, 2) maps from a line's middle, and in pixels the margin at its left and half of its new width."""
+    wide, slant = stretch ** _signed(columns), SLANT * _signed(columns)
+    turn = np.minimum(np.radians(DEGREES), RISE * height / widths) * _signed(columns)
+    tall, margin = _between(TALL, columns), MARGIN * height * next(columns)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    forward = np.empty((len(widths), 2, 2))  # the slanted line turned, then stretched
+    forward[:, 0, 0], forward[:, 0, 1] = wide * cosine, wide * (cosine * slant - sine)
+    forward[:, 1, 0], forward[:, 1, 1] = tall * sine, tall * (sine * slant + cosine)
+    half = (np.abs(forward[:, 0, 0]) * widths + np.abs(forward[:, 0, 1]) * height) / 2
+    return forward, margin, half
 
 
 def _seen(pixels: Tensor, maps: Maps, wide: int) -> Tensor:

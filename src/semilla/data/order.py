@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -67,21 +69,25 @@ class WidthOrder:
     """`Order` for lines of text: batches hold lines of similar width, and still others in every epoch.
 
     An epoch is a permutation, cut into windows of 32 batches. Within a window the lines are sorted by width, to which
-    up to a tenth of itself and of the mean is added at random, lest a small set fall into the same batches for ever;
-    then all batches of the epoch are shuffled. Every line is there once in an epoch: the lines that fill no batch end
-    it, and the first ones of the next epoch complete theirs. The order is a function of (seed, stream, epoch) alone.
+    up to a tenth of itself and of the mean is added at random, lest a small set fall into the same batches for ever; or
+    by the width that a view will give them, which is random itself. Then all batches of the epoch are shuffled. Every
+    line is there once in an epoch: the lines that fill no batch end it, and the first ones of the next epoch complete
+    theirs. The order is a function of (seed, stream, epoch) alone.
 
     Args:
         seed: the run's seed.
         stream: name of the draws.
         widths: int64 (N,) of the pool's lines, N at least 1.
         batch: lines of a batch; the sequence must be asked for in such pieces to have lines of similar width together.
+        seen: the width of every line as it is seen in an epoch, int64 (N,); None for lines that keep theirs.
     """
 
-    def __init__(self, seed: int, stream: str, widths: IntArray, batch: int) -> None:
+    def __init__(
+        self, seed: int, stream: str, widths: IntArray, batch: int, seen: Callable[[int], IntArray] | None = None
+    ) -> None:
         if not len(widths) or batch < 1:
             raise ValueError(f"{len(widths)} lines in batches of {batch} have no order")
-        self._seed, self._stream, self._batch = seed, stream, batch
+        self._seed, self._stream, self._batch, self._seen = seed, stream, batch, seen
         self._widths, self.size = np.asarray(widths, np.float64), len(widths)
         self._epochs: dict[int, IntArray] = {}
 
@@ -109,10 +115,15 @@ class WidthOrder:
         head = min(-epoch * self.size % self._batch, self.size)  # completes a batch that the epoch before began
         whole = (self.size - head) // self._batch
         body = drawn[head : head + whole * self._batch]
-        draws = uniform(self._seed, f"{self._stream} widths", np.full(self.size, epoch), drawn, 1)[:, 0]
-        keys = self._widths[drawn] + _SPREAD * draws * (self._widths[drawn] + self._widths.mean())
-        keys = keys[head : head + len(body)]
+        keys = self._keys(epoch, drawn)[head : head + len(body)]
         window = np.arange(len(body)) // (_WINDOW * self._batch)
         batches = body[np.lexsort((keys, window))].reshape(whole, self._batch)
         shuffled = batches[permutation(self._seed, f"{self._stream} batches", epoch, whole)].ravel()
         return np.concatenate([drawn[:head], shuffled, drawn[head + len(body) :]])
+
+    def _keys(self, epoch: int, drawn: IntArray) -> npt.NDArray[np.float64]:
+        """What the lines of an epoch are sorted by."""
+        if self._seen is not None:
+            return np.asarray(self._seen(epoch)[drawn], np.float64)
+        draws = uniform(self._seed, f"{self._stream} widths", np.full(self.size, epoch), drawn, 1)[:, 0]
+        return np.asarray(self._widths[drawn] + _SPREAD * draws * (self._widths[drawn] + self._widths.mean()))

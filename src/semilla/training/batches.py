@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -59,8 +59,8 @@ class _Wanted:
 class Batches:
     """The endless sequence of batches of a run.
 
-    Lines of text come in batches of similar width (`semilla.data.order.WidthOrder`), and all views of a step are padded
-    with 0 to one width, so that a network may see them together. Their views' draws are their own all the same.
+    Lines of text come in batches of similar width, as their views show them (`semilla.data.order.WidthOrder`), and each
+    view is padded with 0 to its widest line. A line's draws are its own all the same.
 
     A batch is gathered by index and augmented as a whole on the device. A pool of up to `RESIDENT` bytes lies there
     from the beginning; of a larger one the next step's rows are read while this step is computed. Example s in its
@@ -92,18 +92,23 @@ class Batches:
             targets = torch.from_numpy(split.labeled.labels)
         self._targets = targets.to(device)
         self._lengths = (targets >= 0).sum(1).cpu().numpy() if targets.dim() == 2 else None
+        self._names = method.labeled_views, method.unlabeled_views
         self._widths = widths_of(split.labeled.inputs), widths_of(split.unlabeled)
         self._sizes = (
             settings.labeled_batch if method.labeled_views else 0,
             settings.unlabeled_batch if method.unlabeled_views else 0,
         )
         self._labeled_order, self._unlabeled_order = (
-            _order(self._seed, f"{part} order", len(rows), widths, size)
-            for part, rows, widths, size in zip(
-                ("labeled", "unlabeled"), (split.labeled, split.unlabeled), self._widths, self._sizes, strict=True
+            self._order(part, len(rows), widths, size, names)
+            for part, rows, widths, size, names in zip(
+                ("labeled", "unlabeled"),
+                (split.labeled, split.unlabeled),
+                self._widths,
+                self._sizes,
+                self._names,
+                strict=True,
             )
         )
-        self._names = method.labeled_views, method.unlabeled_views
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
@@ -127,6 +132,23 @@ class Batches:
         if self._lengths is not None:  # known here: the device need not be waited for
             y = y[:, : max(1, int(self._lengths[x_rows].max(initial=0)))]
         return Batch(tuple(made[: len(x)]), y, tuple(made[len(x) :]), x_index, u_index)
+
+    def _order(
+        self, part: str, size: int, widths: npt.NDArray[np.int64] | None, batch: int, names: tuple[str, ...]
+    ) -> Order | WidthOrder:
+        if widths is None or not size or not batch:
+            return Order(self._seed, f"{part} order", max(1, size))
+        views, rows = cast(Any, self._views), np.arange(size)
+        known = hasattr(views, "stretches")  # views of your own need not say it, and are sorted as the lines are
+        stretched = [(name, f"{part} view {k}") for k, name in enumerate(names) if known and views.stretches(name)]
+
+        def seen(epoch: int) -> npt.NDArray[np.int64]:
+            """Each line's width in the widest of its views."""
+            epochs = np.full(size, epoch)
+            drawn = ((name, uniform(self._seed, stream, epochs, rows, views.draws(name))) for name, stream in stretched)
+            return np.asarray(np.max([views.widths_in(name, draws, widths) for name, draws in drawn], axis=0), np.int64)
+
+        return WidthOrder(self._seed, f"{part} order", widths, batch, seen if stretched else None)
 
     def _columns(self, x_rows: npt.NDArray[np.int64], u_rows: npt.NDArray[np.int64]) -> int:
         """The width to which the lines of a step are padded: few different ones, as libraries tune for each; else 0."""
@@ -156,8 +178,17 @@ class Batches:
             own = [widths for place in places if (widths := wanted[place].widths) is not None]
             width = torch.from_numpy(np.concatenate(own)).to(inputs.device) if own else None
             parts = view_of(self._views, name, inputs, draws, width).split([sizes[place] for place in places])
-            made.update(zip(places, parts, strict=True))
+            for place, part in zip(places, parts, strict=True):
+                made[place] = self._fitted(part, wanted[place], drawn[place][:, :count])
         return [made[place] for place in range(len(wanted))]
+
+    def _fitted(self, view: View, want: _Wanted, draws: Tensor) -> View:
+        """Lines padded to the widest of them, and on to a multiple of `_STEP`: libraries tune for each width anew."""
+        if want.widths is None or not hasattr(self._views, "widths_in"):
+            return view
+        widths = self._views.widths_in(want.name, draws.numpy(), want.widths)  # known here: nothing is waited for
+        columns = -(-int(widths.max()) // _STEP) * _STEP
+        return replace(view, inputs=pad(view.inputs, (0, columns - view.inputs.shape[3])))
 
 
 class _Resident:
@@ -212,12 +243,6 @@ class _ResidentLines:
 
     def expect(self, rows: npt.NDArray[np.int64]) -> None:
         """There is nothing to prepare."""
-
-
-def _order(seed: int, stream: str, size: int, widths: npt.NDArray[np.int64] | None, batch: int) -> Order | WidthOrder:
-    if widths is None or not size or not batch:
-        return Order(seed, stream, max(1, size))
-    return WidthOrder(seed, stream, widths, batch)
 
 
 def _placed(inputs: Inputs, device: torch.device) -> _Resident | _ResidentLines | _Streamed:

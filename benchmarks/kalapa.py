@@ -43,7 +43,7 @@ NETWORK: dict[str, Any] = {"network": "crnn", "alphabet": "vietnamese"}
 BATCHES: dict[str, Any] = {"labeled_batch": 16, "unlabeled_batch": 32}
 METHODS: dict[str, dict[str, Any]] = {
     "supervised": {"views": ("strong",)},
-    "mean_teacher": {"view": "strong", "teacher_view": "weak", "weight": 100.0},
+    "mean_teacher": {"view": "strong", "teacher_view": "weak", "weight": 400.0},
     "pi_model": {"view": "strong", "weight": 300.0},
     "uda": {"views": ("weak", "strong"), "labeled_view": "strong", "threshold": 0.7},
     "pseudo_label": {"view": "strong", "threshold": 0.8},
@@ -54,8 +54,8 @@ SEARCHED: dict[str, tuple[str, dict[str, Any]]] = {
     "supervised, strong": ("supervised", {"views": ("strong",)}),
     "fixmatch, 0.8": ("fixmatch", _FIXMATCH),
     "mean_teacher, strong, 1000": ("mean_teacher", {"view": "strong", "weight": 1000.0}),
-    "mean_teacher, weak to strong, 100": ("mean_teacher", METHODS["mean_teacher"]),
-    "mean_teacher, weak to strong, 400": ("mean_teacher", METHODS["mean_teacher"] | {"weight": 400.0}),
+    "mean_teacher, weak to strong, 100": ("mean_teacher", METHODS["mean_teacher"] | {"weight": 100.0}),
+    "mean_teacher, weak to strong, 400": ("mean_teacher", METHODS["mean_teacher"]),
     "supervised, photometric": ("supervised", {"views": ("photometric",)}),
     "mean_teacher, photometric, 1000": ("mean_teacher", {"view": "photometric", "weight": 1000.0}),
     "fixmatch, 0.5": ("fixmatch", _FIXMATCH | {"threshold": 0.5}),

@@ -24,7 +24,8 @@ GENERATED = "generated"
 """What asks for it among the methods of pre-training."""
 LINES, HELD_OUT, STEPS = 20_000, 300, 2_000
 """Lines to learn from, lines to be scored on, and steps, unless others are asked for."""
-WORDS = (*("corpus", "look", "fonts", "lines", "mode", "case", "balance", "on_the_fly", "text_column", "protocol"),)
+_LOOKS = ("corpus", "look", "fonts", "mode", "case", "balance", "text_column")
+WORDS = (*_LOOKS, "lines", "on_the_fly", "protocol")
 """What may be said of the lines."""
 
 

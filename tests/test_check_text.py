@@ -91,3 +91,35 @@ def test_the_built_in_strings_are_looked_at_as_text(tmp_path):
     checked = check("digit_strings", tmp_path / "out")
     assert "10 different characters" in checked.lines()[0]
     assert not checked.number("error")
+
+
+def test_a_turned_picture_is_as_wide_as_it_is_seen(tmp_path):
+    data = folder(tmp_path / "lines", ["abcdefghij" * 2, "abcdefghij"])
+    for number, size in ((0, (400, 40)), (1, (40, 400))):  # stored upright, and seen 40 pixels wide at a height of 400
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("L", size[::-1], 200).save(data / f"{number}.png", exif=exif)
+    (item,) = codes(check(Source(data, task="text"), tmp_path / "out"))["D192"].items
+    assert item.rows == (1,)
+
+
+def test_frames_are_counted_at_the_height_that_was_asked_for(tmp_path):
+    data = folder(tmp_path / "lines", ["abcdefghijkl"], widths={0: 43})
+    assert "D192" in codes(check(Source(data, task="text"), tmp_path / "low"))
+    assert "D192" not in codes(check(Source(data, task="text", height=64), tmp_path / "high"))
+
+
+def test_a_space_that_is_none_is_told(tmp_path):
+    """U+00A0 looks like a space, and would be a symbol of its own."""
+    data = folder(tmp_path / "lines", ["x\u00a0y"])
+    assert "U+00A0" in codes(check(Source(data, task="text"), tmp_path / "out"))["D190"].items[0].note
+
+
+def test_the_preview_of_generated_lines_is_no_line(tmp_path):
+    from semilla.generating import generate_text
+
+    generate_text(["abc", "def"], out=tmp_path / "lines", count=12, height=32)
+    assert (tmp_path / "lines" / "preview.png").exists()
+    checked = check(Source(tmp_path / "lines", task="text"), tmp_path / "out")
+    assert len(checked.material) == 12
+    assert "D040" in codes(checked)

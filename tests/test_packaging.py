@@ -145,8 +145,8 @@ def test_a_recipe_changes_known_settings_and_says_its_command(name):
     assert (mark, program, verb) == ("#", "semilla", "train")
     said = train_command.make_context("train", words).params
     assert said["method"] == method
-    # A folder is either a data set's, whose recipes are taken by themselves, or is asked for by its name.
-    assert (said["data"] == data and said["recipe"] in ("auto", name)) or said["recipe"] == data
+    # A folder is either a data set's or a task's, whose recipes are taken by themselves, or is asked for by its name.
+    assert (data in (said["data"], said["task"]) and said["recipe"] in ("auto", name)) or said["recipe"] == data
 
 
 def _info():

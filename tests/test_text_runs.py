@@ -238,6 +238,26 @@ def test_reading_goes_on_where_it_was_stopped_and_is_shared_out(run, folder, tmp
         assert len(table) == 13
 
 
+def test_what_is_overwritten_is_there_until_there_is_something_to_write(run, folder, tmp_path):
+    kept = tmp_path / "kept.csv"
+    kept.write_text("keep me")
+    name = folder / "000.png"
+    for words in ((tmp_path / "no-run", name), (run, tmp_path / "nothing.png")):
+        with pytest.raises((StateError, DataError)):
+            semilla.predict(*words, kept, overwrite=True)
+        assert kept.read_text() == "keep me"
+    precious = tmp_path / "set.parquet"
+    precious.mkdir()
+    (precious / "part-0.parquet").write_text("precious")
+    for place in (precious, precious / "part-0.parquet"):
+        with pytest.raises(UsageError) as refused:
+            semilla.predict(run, place, place, overwrite=True)
+        assert refused.value.code in ("U014", "U022")
+    assert (precious / "part-0.parquet").read_text() == "precious"
+    semilla.predict(run, name, kept, overwrite=True)
+    assert kept.read_text().startswith("path,text,")
+
+
 def test_what_serves_classes_alone_says_so(run, tmp_path):
     for words in (["export", str(run), "--out", str(tmp_path / "ex")], ["embed", "digits", "--run", str(run)]):
         result = CliRunner().invoke(cli, [*words, *(["-o", str(tmp_path / "e.npz")] if words[0] == "embed" else [])])
@@ -435,3 +455,31 @@ def test_compared_from_a_start_the_labels_alone_stand_beside(tmp_path, monkeypat
     assert "weights" not in scratch["fit"]["network"]
     assert "weights" in own["fit"]["network"]
     assert (tmp_path / "out" / "cer.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("lines", "abc"), ("lines", 1.5), ("lines", 0), ("balance", "x"), ("on_the_fly", "no"), ("look", 3), ("steps", 0)],
+)
+def test_a_value_that_generated_lines_cannot_have_is_told(name, value, tmp_path):
+    with pytest.raises(UsageError, match=name) as refused:
+        semilla.train(source(), pretraining="generated", generated={name: value}, out=tmp_path / "run")
+    assert refused.value.code == "U006"
+
+
+@pytest.mark.parametrize(("said", "code"), [({"look": "foo"}, "U133"), ({"corpus": "nope.txt"}, "D001")])
+def test_a_dry_run_tells_what_the_start_would_stumble_over(said, code):
+    with pytest.raises((UsageError, DataError)) as refused:
+        semilla.train(source(), method="supervised", pretraining="generated", generated=said, dry_run=True, **SMALL)
+    assert refused.value.code == code
+
+
+def test_french_is_not_taken_for_vietnamese():
+    assert corpus_for(["café", "château"]) == "english"
+    assert corpus_for(["Hải"]) == "vietnamese"
+
+
+def test_a_setting_of_no_compared_method_is_refused():
+    with pytest.raises(UsageError, match="threshold") as refused:
+        comparing.compare("digits", ["mean_teacher"], labels=40, threshold=0.5)
+    assert refused.value.code == "U002"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from semilla import files
-from semilla.config import task_of
+from semilla.config import nearest, task_of
 from semilla.data.source import Source
 from semilla.data.sources import load
 from semilla.errors import DataError, StateError, UsageError
@@ -110,6 +110,9 @@ def compare(
     dataset = load(data, progress)  # it is also decoded once here, and not by each worker
     task = task_of(dataset.kind, changes.get("network"))
     names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else names_for(task)
+    known = {name for method in names for name in find(method).hyperparameters}
+    for name in {name for entry in METHODS.values() for name in entry.hyperparameters} & changes.keys() - known:
+        raise UsageError("U002", f"none of {', '.join(names)} has {name!r}", nearest(name, known))
     if getattr(dataset, part, None) is None:
         raise DataError("D061", f"the data have no {part} part, so nothing can be told", "give one: test=, holdout=0.2")
     if folder is not None and (folder / "fits").exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,6 +13,7 @@ from semilla import files
 from semilla.data.dataset import Dataset, Examples, take
 from semilla.data.lines import Lines
 from semilla.data.rows import Pool, Rows
+from semilla.errors import UsageError
 from semilla.fitting import Result, make_run_folder, plan_fit, versions
 from semilla.generating import Generated, Renderer, generate, renderer
 from semilla.inference.model import RUN
@@ -24,6 +25,7 @@ GENERATED = "generated"
 """What asks for it among the methods of pre-training."""
 LINES, HELD_OUT, STEPS = 20_000, 300, 2_000
 """Lines to learn from, lines to be scored on, and steps, unless others are asked for."""
+_LATIN_1 = 255
 _LOOKS = ("corpus", "look", "fonts", "mode", "case", "balance", "text_column")
 WORDS = (*_LOOKS, "lines", "on_the_fly", "protocol")
 """What may be said of the lines."""
@@ -99,6 +101,39 @@ def pretrain_generated(
     return result
 
 
+def check_word(name: str, value: Any) -> None:
+    """Refuse what is not the kind of value that a word about generated lines takes.
+
+    Raises:
+        UsageError: U006.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    kinds = {
+        "lines": (whole and value >= 1, "a whole number from 1"),
+        "steps": (whole and value >= 1, "a whole number from 1"),
+        "balance": (whole or isinstance(value, float), "a number from 0 to 1"),
+        "on_the_fly": (isinstance(value, bool), "true or false"),
+        "fonts": (isinstance(value, str | os.PathLike | list | tuple), "a file, a folder, or several"),
+        "corpus": (isinstance(value, str | os.PathLike | list | tuple), "a name, a file, or texts"),
+    }
+    fine, wanted = kinds.get(name, (isinstance(value, str), "a word"))
+    if not fine:
+        raise UsageError("U006", f"{name} = {value!r} of generated lines is not possible", f"give {wanted}")
+
+
+def check_words(words: Mapping[str, Any], height: int) -> None:
+    """Read corpus and fonts as `pretrain_generated` would, and draw nothing.
+
+    Raises:
+        SemillaError: those of the generator.
+    """
+    Protocol.preset(words.get("protocol", "exact"))
+    own = {name: value for name, value in words.items() if name in _LOOKS}
+    if isinstance(own.get("fonts"), str | os.PathLike):
+        own["fonts"] = [own["fonts"]]
+    renderer(own.pop("corpus", "vietnamese"), height=height, **own)
+
+
 def generated_dataset(
     pen: Renderer,
     count: int,
@@ -129,7 +164,7 @@ def generated_dataset(
 def corpus_for(texts: Sequence[str]) -> str:
     """The built-in corpus that is nearest to the labels: by their letters."""
     letters = set("".join(texts))
-    if letters & set(VIETNAMESE):
+    if letters & {letter for letter in VIETNAMESE if ord(letter) > _LATIN_1}:  # é and à are French as well
         return "vietnamese"
     return "digits" if letters and all(letter.isdigit() for letter in letters) else "english"
 

@@ -13,7 +13,7 @@ from semilla.config import recipe as read_recipe
 from semilla.data.dataset import Dataset
 from semilla.errors import UsageError
 from semilla.fitting import FIT
-from semilla.generated_start import GENERATED, WORDS, corpus_for, pretrain_generated
+from semilla.generated_start import GENERATED, WORDS, check_word, check_words, corpus_for, pretrain_generated
 from semilla.pretraining import pretrain, start_from
 
 _NOT_OF_LINES = ("method", "share")
@@ -55,6 +55,7 @@ def first_stage(
     for name in generated or ():
         if name not in (*WORDS, "steps"):
             raise UsageError("U002", f"{name!r} says nothing of generated lines", nearest(name, (*WORDS, "steps")))
+        check_word(name, (generated or {})[name])
     if init is not None:
         if asked not in (None, "none"):
             raise UsageError("U008", "init and pretrain both say what to start from", "give one of them")
@@ -130,6 +131,7 @@ def _from_generated(
     known = [dataset.classes[label] for label in dataset.labels[dataset.labels >= 0]]
     own = {"corpus": corpus_for(known), **{name: value for name, value in stage.items() if name not in _NOT_OF_LINES}}
     if words.pop("dry_run"):
+        check_words({name: value for name, value in own.items() if name in WORDS}, int(dataset.inputs.shape[2]))
         words["say"](f"first: a start from generated lines of {own['corpus']}")
         return None, None if minutes is None else minutes - (part or 0.0)
     height = int(dataset.inputs.shape[2])

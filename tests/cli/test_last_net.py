@@ -72,3 +72,22 @@ def test_sigterm_ends_a_check_in_words_and_leaves_nothing_half_made(tmp_path):
     assert process.returncode == 143, err
     assert "stopped by signal 15" in err
     assert not list(cache.glob("pixels/.tmp-*"))
+
+
+def test_sigterm_is_told_as_such_whatever_it_broke_into(monkeypatch, capsys):
+    """Python's code for threads turns an exception that arrives in the middle of a start into a KeyError."""
+
+    def command(*_, **__):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except Exception:
+            raise KeyError("a thread that is not there") from None
+
+    monkeypatch.setattr("semilla.cli.cli.main", command)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor"])
+    assert stop.value.code == 143
+    err = capsys.readouterr().err
+    assert "stopped by signal 15" in err
+    assert "bug" not in err

@@ -133,7 +133,7 @@ def test_no_point_of_a_comparison_is_cut_away(monkeypatch, tmp_path):
     monkeypatch.setattr(curves.Figure, "savefig", lambda figure, path, dpi: drawn.append(figure.axes[0].get_ylim()))
     scores = {"supervised": (0.1, 0.5, 0.6, 0.7), "fixmatch": (0.08, 0.6, 0.9, 1.0)}
     outcomes = [
-        SimpleNamespace(job=SimpleNamespace(method=method), curve=list(enumerate(curve)))
+        SimpleNamespace(job=SimpleNamespace(row=method), curve=list(enumerate(curve)), measure="accuracy")
         for method, curve in scores.items()
     ]
     curves.comparison_figure(outcomes, tmp_path / "accuracy.png", "three draws")

@@ -50,7 +50,14 @@ SMALL = {"align": False, "relative": False}
 HYPERPARAMETERS = {
     "supervised": {"views": ("weak",)},
     "pi_model": {"weight": 10.0, "both_branches": False, **CONSISTENCY},
-    "mean_teacher": {"weight": 50.0, "decay": None, "teacher_bn": "batch", **CONSISTENCY},
+    "mean_teacher": {
+        "weight": 50.0,
+        "teacher_view": None,
+        "labeled_view": None,
+        "decay": None,
+        "teacher_bn": "batch",
+        **CONSISTENCY,
+    },
     "uda": {
         "threshold": 0.2,
         "temperature": 0.4,

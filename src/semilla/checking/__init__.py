@@ -148,7 +148,7 @@ def look(source: Source, progress: TextIO | None = sys.stderr) -> Material:
     if source.task == "text":
         manifest = with_transcriptions(manifest)
         lines = scan_lines(blobs, manifest.name, line_form(source.height), progress, source.max_pixels)
-        return of_pictures(manifest, lines, text=True)
+        return replace(of_pictures(manifest, lines, text=True), height=source.height)
     found = scan(blobs, manifest.name, None, progress, source.max_pixels, source.size, source.resize)
     return of_pictures(manifest, found)
 

@@ -34,6 +34,7 @@ class Material:
         problems: why a row is unreadable.
         pixels: uint8 (N, C, H, W), or None where there are no pictures.
         text: whether labels are transcriptions of lines, and no classes.
+        height: pixels that lines are brought to; None for the usual.
     """
 
     manifest: Manifest
@@ -43,6 +44,7 @@ class Material:
     problems: dict[int, str] | None = None
     pixels: Pool | None = None
     text: bool = False
+    height: int | None = None
 
     def __len__(self) -> int:
         return len(self.roles)

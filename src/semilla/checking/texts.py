@@ -7,11 +7,12 @@ from itertools import pairwise
 
 from semilla.checking.findings import Finding, Item
 from semilla.checking.material import Material
+from semilla.data.text import line_form
 from semilla.tasks.alphabet import RARE, Character, characters, described
 from semilla.text import many
 
-FRAME, HEIGHT = 4, 32
-"""Columns of a recogniser's frame, and the height at which they are counted."""
+FRAME = 4
+"""Columns of a recogniser's frame."""
 
 
 def of_text(material: Material) -> list[Finding]:
@@ -95,7 +96,7 @@ def _narrow(material: Material) -> list[Finding]:
     for row, (facts, label) in enumerate(zip(material.facts, material.manifest.labels, strict=False)):
         if facts is None or not label:
             continue
-        frames = -(-max(1, round(facts.width * HEIGHT / facts.height)) // FRAME)
+        frames = -(-line_form(material.height).width_of(facts) // FRAME)
         needed = len(label) + sum(one == other for one, other in pairwise(label))
         if needed > frames:
             note = f"{facts.width} × {facts.height} px for {many(len(label), 'character')}: {label[:60]}"

@@ -144,15 +144,21 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminated)
+    arrived: list[Interrupted] = []
+
+    def terminated(number: int, frame: object) -> NoReturn:
+        arrived.append(Interrupted(number, saved=False))
+        raise arrived[0]
+
+    before = signal.signal(signal.SIGTERM, terminated)
     try:
         yield
+    except Exception as error:
+        if arrived and not isinstance(error, Interrupted):  # it broke into code, such as Python's own for threads, that
+            raise arrived[0] from error  # took it for something else
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _terminated(number: int, frame: object) -> NoReturn:
-    raise Interrupted(number, saved=False)
 
 
 def _system(error: OSError) -> SemillaError:

@@ -81,6 +81,8 @@ class Walk:
         self._start = os.fsencode(root)
         self._real = os.path.realpath(self._start)
         self._exclude = {os.fsencode(path) for path in exclude}
+        if os.path.isfile(os.path.join(root, "generate.json")):  # of `semilla generate`: a sheet of many lines
+            self._exclude.add(b"preview.png")
         self._entered: set[tuple[int, int]] = set()
 
     def __iter__(self) -> Iterator[str]:

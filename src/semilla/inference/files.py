@@ -30,7 +30,7 @@ from semilla.inference.forward import Answer, block_rows, in_order
 from semilla.inference.lines import open_lines
 from semilla.inference.listing import Block, arguments, blocks, files_below, share, table_blocks
 from semilla.inference.model import Model, load
-from semilla.inference.output import Collected, FeaturesOutput, Layout, Output, Rows, check_path, open_output
+from semilla.inference.output import Collected, FeaturesOutput, Layout, Output, Rows, check_path, clear, open_output
 from semilla.inference.reader import Reader
 from semilla.text import clean, escape_path
 from semilla.training import devices
@@ -133,12 +133,25 @@ def predict(
     place, parts = share(shard)
     wanted = _Wanted(output, embeddings, on_bad_file, probabilities, precision, csv_safe, resume, overwrite)
     wanted = wanted.checked(place, parts)
+    _refuse_input(inputs, wanted)
     model = run if isinstance(run, Model) else load(run, fit)
     model.net.to(devices.choose_device(device)[0])
     if isinstance(model, Reader) and embeddings is not None:
         raise UsageError("U033", "embeddings: not for a model that reads text", "leave it out")
     count = max(1, devices.available_cores() // 2) if workers is None else workers
     return _Job(model, wanted, place, parts, follow_links, max_pixels, count, progress, say).run(inputs)
+
+
+def _refuse_input(inputs: Any, wanted: _Wanted) -> None:
+    """Refuse to write over what is to be read.
+
+    Raises:
+        UsageError: U022.
+    """
+    for path in (wanted.path, wanted.array):
+        for name in arguments(inputs) if path is not None and path.exists() else ():
+            if os.path.exists(name) and os.path.samefile(name, str(path)):
+                raise UsageError("U022", f"the file to write to, {str(path)!r}, is among those to read", "name another")
 
 
 @dataclass(frozen=True)
@@ -294,6 +307,10 @@ class _Job:
             wanted.csv_safe,
             "text" if self._of_text else "label",
         )
+        if wanted.overwrite:
+            for path in (wanted.path, wanted.array):
+                if path is not None:
+                    clear(path)
         outputs: list[Output] = []
         if wanted.array is not None:
             outputs.append(stack.enter_context(closing(FeaturesOutput(wanted.array, width, wanted.resume))))

@@ -328,7 +328,7 @@ class ParquetOutput:
     """
 
     def __init__(self, path: Path, layout: Layout, resume: bool) -> None:
-        self._path, self._partial, self._layout = path, path.with_name(f"{path.name}.partial"), layout
+        self._path, self._partial, self._layout = path, _partial(path), layout
         self._schema = _schema(layout)
         self._last: Any = None
         self._stream: Any = None
@@ -475,21 +475,31 @@ def check_path(path: Path, resume: bool, overwrite: bool) -> None:
     """Whether predictions may be written there.
 
     Raises:
-        UsageError: U031, the name does not say which format; U014, its folder does not exist.
+        UsageError: U031, the name does not say which format; U014, its folder does not exist, or it is a folder.
         StateError: C030, there is something already.
     """
     if path.suffix.lower() not in (*SUFFIXES, ".npy"):
         raise UsageError("U031", f"{path.name!r} does not say which format", f"end it with {' or '.join(SUFFIXES)}")
     if not path.parent.is_dir():
         raise UsageError("U014", f"there is no folder {str(path.parent)!r}", "make it, or choose another --output")
-    partial = path.with_name(f"{path.name}.partial")
-    there = next((place for place in (path, partial) if os.path.lexists(place)), None)
-    if there is None or overwrite:
-        files.remove(path)
-        files.remove(partial)
-    elif not resume:
+    there = next((place for place in (path, _partial(path)) if os.path.lexists(place)), None)
+    if there is not None and there.is_dir() and not there.is_symlink():
+        raise UsageError("U014", f"{str(there)!r} is a folder", "name a file with --output")
+    if there is not None and not overwrite and not resume:
         fix = "go on with --resume, --overwrite it, or choose another --output"
         raise StateError("C030", f"{there.name} exists already", fix)
+
+
+def clear(path: Path) -> None:
+    """Remove what is to be overwritten, which nothing may fail before that can be told without."""
+    for place in (path, _partial(path)):
+        if os.path.lexists(place):
+            os.unlink(place)
+
+
+def _partial(path: Path) -> Path:
+    """Where an unfinished Parquet file is gathered."""
+    return path.with_name(f"{path.name}.partial")
 
 
 def open_output(path: Path | None, layout: Layout, block: int, resume: bool) -> Output:

@@ -169,7 +169,7 @@ def characters(
             count=count,
             name=unicodedata.name(symbol, "no name"),
             combining=unicodedata.category(symbol).startswith("M"),
-            control=unicodedata.category(symbol) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"),
+            control=unicodedata.category(symbol) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs") and symbol != " ",
             unknown=known is not None and symbol not in known,
             names=tuple(where[symbol]),
         )

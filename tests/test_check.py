@@ -21,7 +21,7 @@ from semilla.checking.findings import smallest_difference
 from semilla.checking.material import Material, _roles
 from semilla.checking.near import near_copies
 from semilla.checking.page import page, to_json
-from semilla.cli.check import command
+from semilla.cli import cli
 from semilla.data.images import Facts
 from semilla.data.manifest import Manifest
 from semilla.data.source import Source
@@ -559,7 +559,7 @@ def test_of_many_classes_the_first_examples_are_shown_and_the_others_folded():
 
 
 def run(*words, cwd=None):
-    return CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=True)
+    return CliRunner().invoke(cli, ["check", *(str(word) for word in words)], catch_exceptions=True)
 
 
 def test_the_command_writes_beside_the_data_and_never_over_what_is_there(planted, tmp_path, monkeypatch):

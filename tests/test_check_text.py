@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from semilla.checking import check
-from semilla.cli.check import command
+from semilla.cli import cli
 from semilla.data.source import Source
 
 WIDE = 200
@@ -82,7 +82,7 @@ def test_a_repeated_character_needs_a_frame_between(tmp_path):
 
 def test_lines_without_any_transcription_are_an_error(tmp_path):
     data = folder(tmp_path / "lines", ["", ""])
-    done = CliRunner().invoke(command, [str(data), "--task", "text", "--strict", "-o", str(tmp_path / "out")])
+    done = CliRunner().invoke(cli, ["check", str(data), "--task", "text", "--strict", "-o", str(tmp_path / "out")])
     assert done.exit_code == 3
     assert "error[D167]" in done.output
 

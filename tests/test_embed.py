@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from semilla.cli.embed import command
+from semilla.cli import cli
 from semilla.contract import Net
 from semilla.data.arrays import from_arrays
 from semilla.data.dataset import split
@@ -285,20 +285,22 @@ def test_an_error_leaves_no_file_behind(tmp_path, monkeypatch):
 def test_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
-    done = runner.invoke(command, ["digits", "--network", "test_resnet", "-o", "e.npz", "--json"])
+    done = runner.invoke(cli, ["embed", "digits", "--network", "test_resnet", "-o", "e.npz", "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told["ok"], told["width"]) == (True, 96)
-    again = runner.invoke(command, ["digits", "--network", "test_resnet", "-o", "e.npz", "--device", "cpu"])
+    again = runner.invoke(cli, ["embed", "digits", "--network", "test_resnet", "-o", "e.npz", "--device", "cpu"])
     assert again.exception.code == "U064"
-    assert runner.invoke(command, ["digits", "--network", "small_cnn", "-o", "e.npz", "--overwrite"]).exit_code == 0
-    assert runner.invoke(command, ["digits", "--network", "mlp"]).exception.code == "D112"
-    wrong = runner.invoke(command, ["digits", "--network", "resnet1234567"])
+    assert (
+        runner.invoke(cli, ["embed", "digits", "--network", "small_cnn", "-o", "e.npz", "--overwrite"]).exit_code == 0
+    )
+    assert runner.invoke(cli, ["embed", "digits", "--network", "mlp"]).exception.code == "D112"
+    wrong = runner.invoke(cli, ["embed", "digits", "--network", "resnet1234567"])
     assert wrong.exception.code == "U005"
 
 
 def test_the_help_does_not_promise_too_much():
-    text = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
+    text = " ".join(CliRunner().invoke(cli, ["embed", "--help"]).output.split())
     assert "only a baseline to hold others against, not useful features" in text
     assert "Nothing is downloaded unless --weights hub asks for it" in text
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from export.runs import GREY, NAMES, VECTORS, Own, examples, write_run, write_verdict
-from semilla.cli.export import command
+from semilla.cli import cli
 from semilla.errors import DataError, ResourceError, SemillaError, StateError, UsageError
 from semilla.exporting import export, folder
 from semilla.inference.model import load
@@ -364,7 +364,7 @@ def test_the_program_in_the_documents_answers_as_semilla_does(exported_run, tmp_
 
 def test_the_command_says_what_it_wrote(quick, tmp_path):
     run = write_run(tmp_path / "run", classes=NAMES)
-    told = CliRunner().invoke(command, [str(run)], catch_exceptions=False)
+    told = CliRunner().invoke(cli, ["export", str(run)], catch_exceptions=False)
     assert told.exit_code == 0
     assert "model.onnx" in told.output
     assert "onnxruntime gives PyTorch's probabilities within" in told.output
@@ -373,7 +373,7 @@ def test_the_command_says_what_it_wrote(quick, tmp_path):
 
 def test_the_command_as_json(quick, tmp_path):
     run = write_run(tmp_path / "run")
-    told = CliRunner().invoke(command, [str(run), "--json", "-o", str(tmp_path / "out")], catch_exceptions=False)
+    told = CliRunner().invoke(cli, ["export", str(run), "--json", "-o", str(tmp_path / "out")], catch_exceptions=False)
     said = json.loads(told.stdout)
     assert said["ok"]
     assert said["folder"] == str(tmp_path / "out")
@@ -385,7 +385,7 @@ def test_the_command_passes_its_options_on(tmp_path, monkeypatch):
     given = {}
     monkeypatch.setattr("semilla.exporting.export", lambda run, **options: given.update(options) or _done(tmp_path))
     words = ["x", "--fit", "uda-1", "--format", "onnx", "-o", "o", "--samples", "s", "--overwrite"]
-    assert CliRunner().invoke(command, words, catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(cli, ["export", *words], catch_exceptions=False).exit_code == 0
     assert given.pop("progress") is not None
     assert given == {"fit": "uda-1", "format": "onnx", "out": "o", "samples": "s", "overwrite": True}
 

@@ -18,7 +18,7 @@ import safetensors.numpy
 from click.testing import CliRunner
 from fake_run import NAMES, FakeRun
 
-from semilla.cli.report import command
+from semilla.cli import cli
 from semilla.data.reading import CategoryColumn, NumberColumn, TableReading
 from semilla.data.sources import load
 from semilla.errors import StateError
@@ -259,7 +259,7 @@ def test_a_run_that_was_interrupted_is_told_as_such(tmp_path):
     for name in ("model.json", "result.json", "outputs.safetensors"):
         (run / "fits/fixmatch-0" / name).unlink()
     (run / "run.json").unlink()
-    called = CliRunner().invoke(command, [str(run)])
+    called = CliRunner().invoke(cli, ["report", str(run)])
     assert called.exit_code == 0
     assert called.stderr.startswith("warn[C023]: fixmatch-0 begun and not finished")
     assert f"semilla train … --out {run} --resume goes on" in called.stderr
@@ -377,14 +377,14 @@ def test_moved_data_are_told_on_stderr_and_shown_again_where_they_are_named(tmp_
     fake.source = str(fake.arrays(tmp_path / "photos.npz")) if source == "a path" else None
     run = fake.write(tmp_path / "run")
     before = fake.arrays(tmp_path / "photos.npz").rename(tmp_path / "moved.npz")
-    called = CliRunner().invoke(command, [str(run)])
+    called = CliRunner().invoke(cli, ["report", str(run)])
     assert called.exit_code == 0
     moved = "warn[D001]: the galleries are left out, because the data are not at"
     assert called.stderr.startswith(f"{moved} {fake.source}" if fake.source else "")
     page = (run / "report.html").read_text()
     assert "<img" not in page
     assert str(tmp_path) not in page
-    called = CliRunner().invoke(command, [str(run), "--data", str(before)])
+    called = CliRunner().invoke(cli, ["report", str(run), "--data", str(before)])
     assert (called.exit_code, called.stderr) == (0, "")
     page = (run / "report.html").read_text()
     assert page.count("<img") > 40
@@ -398,7 +398,7 @@ def test_other_data_than_those_of_the_run_are_refused_and_the_page_stays(tmp_pat
     before = report(run).read_bytes()
     others = FakeRun(sizes=small().sizes, classes=NAMES[:3], pixels=16).arrays(tmp_path / "others.npz")
     for data, code in ((others, "C026"), (tmp_path / "nothing.npz", "D001")):
-        called = CliRunner().invoke(command, [str(run), "--data", str(data)])
+        called = CliRunner().invoke(cli, ["report", str(run), "--data", str(data)])
         assert called.exception.code == code
     assert (run / "report.html").read_bytes() == before
 
@@ -659,9 +659,9 @@ def test_the_same_run_gives_the_same_page(tmp_path):
 
 def test_the_command(tmp_path):
     run = small().write(tmp_path / "run")
-    called = CliRunner().invoke(command, [str(run), "--no-pictures", "--json"])
+    called = CliRunner().invoke(cli, ["report", str(run), "--no-pictures", "--json"])
     assert called.exit_code == 0
     assert json.loads(called.output)["report"] == str(run / "report.html")
-    called = CliRunner().invoke(command, [str(tmp_path / "nothing")])
+    called = CliRunner().invoke(cli, ["report", str(tmp_path / "nothing")])
     assert isinstance(called.exception, StateError)
     assert called.exception.code == "C023"

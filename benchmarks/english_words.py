@@ -15,14 +15,13 @@ anew together. Settings were chosen with ``--search``: 400 labeled crops were ke
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import cifar10
-from recognisers import RESAMPLES, made, piece, start
+from recognisers import RESAMPLES, asked, made, piece, start
 from semilla.data.dataset import UNKNOWN, Dataset, Examples, take
 from semilla.data.lines import Lines
 from semilla.data.rows import Rows
@@ -58,14 +57,9 @@ PROTOCOL = Protocol.preset("english36")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--search", action="store_true")
-    parser.add_argument("--piece", choices=["start", *PIECES])
-    options = parser.parse_args()
     found = cifar10.load(PATH)
-    if options.list:
-        print("\n".join(f"{name:<24}{'done' if name in found else ''}" for name in ["start", *PIECES]))
+    options = asked(__doc__, PIECES, found)
+    if options is None:
         return
     words = {
         "corpus": "english",

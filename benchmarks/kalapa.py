@@ -18,7 +18,6 @@ test writers play no part in it.
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import cifar10
-from recognisers import made, piece, relative, start
+from recognisers import asked, made, piece, relative, start
 from semilla.data.dataset import UNKNOWN, Dataset, Examples, take
 from semilla.data.source import Source
 from semilla.data.sources import load
@@ -70,14 +69,9 @@ PIECES = [f"{method}-{draw}" for draw in range(DRAWS) for method in METHODS]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--search", action="store_true")
-    parser.add_argument("--piece", choices=["start", *PIECES])
-    options = parser.parse_args()
     found = cifar10.load(PATH)
-    if options.list:
-        print("\n".join(f"{name:<24}{'done' if name in found else ''}" for name in ["start", *PIECES]))
+    options = asked(__doc__, PIECES, found)
+    if options is None:
         return
     begun = {"look": "handwriting", "lines": GENERATED, "height": HEIGHT, "steps": START_STEPS, **NETWORK}
     made(PATH, found, "start", lambda: start(RUNS / "start", begun))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,19 @@ from semilla.data.dataset import Dataset
 from semilla.generated_start import pretrain_generated
 
 RESAMPLES = 4_000
+
+
+def asked(doc: str | None, pieces: list[str], found: dict[str, Any]) -> argparse.Namespace | None:
+    """What the command line asks for; None where it was to list the pieces, which is done."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--search", action="store_true")
+    parser.add_argument("--piece", choices=["start", *pieces])
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(f"{name:<24}{'done' if name in found else ''}" for name in ["start", *pieces]))
+        return None
+    return options
 
 
 def start(folder: Path, words: dict[str, Any]) -> dict[str, Any]:

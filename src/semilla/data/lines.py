@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from semilla.data.images import Images
 from semilla.data.labels import IntArray
-from semilla.data.rows import Rows
+from semilla.data.rows import LinePool, Rows
 from semilla.data.store import pixel_digests
 
 Starts = IntArray
@@ -111,5 +111,5 @@ def widths_of(inputs: Any) -> IntArray | None:
     """int64 (N,) the width of each line; None where all examples have one shape."""
     if not is_lines(inputs):
         return None
-    widths: IntArray = inputs.pool.widths[inputs.index]  # type: ignore[attr-defined]
+    widths: IntArray = cast(LinePool, inputs.pool).widths[inputs.index]
     return widths

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from semilla.data.dataset import Dataset, Inputs, Split
 from semilla.data.lines import Lines, widths_of
-from semilla.data.rows import Rows, drawn
+from semilla.data.rows import LinePool, Rows, drawn
 from semilla.data.store import is_stored
 
 _SLICE, _NUMBERS = 4096, 2**17
@@ -44,7 +44,8 @@ def _looked_at(rows: Inputs) -> Inputs:
     """All there is; of lines that are drawn when they are asked for the first ones, drawn now."""
     if not isinstance(rows, Rows) or not drawn(rows.pool):
         return rows
-    lines = [rows.pool.line(row) for row in rows.index[:_DRAWN].tolist()]  # type: ignore[attr-defined]
+    pool = cast(LinePool, rows.pool)
+    lines = [pool.line(row) for row in rows.index[:_DRAWN].tolist()]
     return Rows(Lines.of(lines, rows.shape[2]), np.arange(len(lines)))
 
 

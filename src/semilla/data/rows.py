@@ -26,6 +26,19 @@ class Pool(Protocol):
     def __getitem__(self, rows: Any, /) -> npt.NDArray[Any]: ...
 
 
+class LinePool(Pool, Protocol):
+    """Lines of text, in memory or drawn when they are asked for.
+
+    Attributes:
+        widths: int64 (N,) columns of each.
+    """
+
+    widths: IntArray
+
+    def line(self, row: int) -> npt.NDArray[np.uint8]:
+        """One line, without padding: uint8 (H, W)."""
+
+
 def drawn(pool: object) -> bool:
     """Whether a pool makes its examples when they are asked for, so that to go through it is to make them all."""
     return bool(getattr(pool, "drawn", False))

@@ -71,8 +71,9 @@ SIDES: dict[str, dict[str, Any]] = {
 EXPLAINED = {
     "semilla": "as `semilla train` runs: precision and order of memory measured here, no gradient on weak views",
     "semilla, fp32": "the same in fp32",
-    "semilla, no AMX": "bf16, with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16",
-    "USB": "as shipped: fp32, one pass over all views with gradient, one process loads labeled and two unlabeled data",
+    "semilla, no AMX": "bf16, with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16: of interest for its share of that peak, which "
+    "is lower than fp32's; nobody would choose it",
+    "USB": "as shipped: fp32, one pass over all views with gradient, data loaded by processes of its own",
     "USB, loading inline": "its num_workers = 0: no processes that compete for the cores",
     "USB, use_cat off": "its option for separate passes, without gradient on weak views",
     "LAMDA-SSL": "as shipped: fp32, loads in the training process",
@@ -331,13 +332,37 @@ def page(found: dict[str, Any]) -> str:
     lines = ["# A training step of semilla, USB and LAMDA-SSL", ""]
     sizes = sorted({f"{own['labeled']} labeled and {own['labeled']}·μ unlabeled" for own in methods.values()})
     lines += [f"WRN-28-2, SGD with Nesterov momentum, {' or '.join(sizes)} pictures. Data: {found['data']}.", ""]
-    lines += speed_table(methods)
+    lines += [*summary_table(methods), "", *speed_table(methods)]
     lines += notes(methods)
     lines += ["", "## Where a step of semilla goes", "", *profile_table(methods)]
     if "peaks" in found and "fixmatch" in methods:
         lines += ["", "## How much of the processor", "", *peak_table(found["peaks"], methods["fixmatch"])]
     lines += ["", "## What was run", "", *conditions(methods)]
     return "\n".join(lines) + "\n"
+
+
+def summary_table(methods: dict[str, Any]) -> list[str]:
+    """USB against semilla on one line for each method: time as shipped, with equal arithmetic, and memory."""
+    pairs = (("USB", USUAL), ("USB", "semilla, fp32"), ("USB, use_cat off", "semilla, fp32"))
+    lines = [
+        "| method | USB's time by semilla's, both as shipped | both in fp32 | both in fp32, no gradient on weak views "
+        "| semilla's peak memory by USB's | by USB's with its loaders |",
+        "|---" * 6 + "|",
+    ]
+    for method, own in methods.items():
+        sides = own["sides"]
+        cells = [
+            spread(ratios(sides[theirs], sides[ours]), "{:.2f}") if {theirs, ours} <= sides.keys() else "–"
+            for theirs, ours in pairs
+        ]
+        if {USUAL, "USB"} <= sides.keys():
+            ours, theirs = (sides[name]["turns"][-1] for name in (USUAL, "USB"))
+            whole = theirs["peak_bytes"] + theirs["loaders"]["bytes"]
+            cells += [f"{ours['peak_bytes'] / other:.2f}" for other in (theirs["peak_bytes"], whole)]
+        else:
+            cells += ["–", "–"]
+        lines.append(f"| {' | '.join([method, *cells])} |")
+    return lines
 
 
 def speed_table(methods: dict[str, Any]) -> list[str]:

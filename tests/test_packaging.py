@@ -46,7 +46,7 @@ ROOMS = (
     ("networks", "augment", "generating"),
     ("data",),
     ("config", "files"),
-    ("contract", "randomness"),
+    ("contract", "randomness", "transfer"),
     ("errors", "text", "workers"),
 )
 """From left to right: a room imports only rooms to its right. Those that stand together do not know each other."""

@@ -479,3 +479,26 @@ def test_what_the_command_prints(finished):
         assert f"semilla pretrain digits --method {name} --set " in text
     listed = json.loads(invoke("methods", "--json")[1])
     assert [entry["name"] for entry in listed["pretraining"]] == list(PRETRAINING)
+
+
+def test_a_trainings_recipe_is_none_of_pre_training():
+    code, _, err = invoke("pretrain", "digits", "--recipe", "paper", "--dry-run")
+    assert (code, "U004" in err) == (2, True)
+    assert "no recipe of pre-training called 'paper'" in err
+
+
+def test_where_nothing_is_labeled_the_next_step_is_to_label(bars, tmp_path):
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    for number, picture in enumerate(bars.inputs[:20]):
+        Image.fromarray(picture[0]).save(folder / f"{number}.png")
+    code, out, err = invoke("pretrain", folder, "--out", tmp_path / "run", *WORDS)
+    assert code == 0, err
+    assert "Next, once a few examples are labeled" in out
+
+
+def test_where_the_time_of_a_step_goes(bars, tmp_path):
+    said = []
+    pretrain(bars, out=tmp_path / "run", steps=1, profiled=True, say=said.append)
+    assert any("views" in lines and "backward" in lines for lines in said)
+    assert (tmp_path / "run" / "trace.json").is_file()

@@ -717,6 +717,8 @@ def test_few_steps_are_pointed_out(arrays):
     said.clear()
     train(arrays, steps=151, say=said.append)
     assert "steps are few" not in said[-1]
+    train("digits", labels=20, steps=2, threads=1, say=said.append)
+    assert "note: 2 steps are few (by default 500)" in said[-1], "those of the recipe"
 
 
 def test_wrong_words_are_told_before_any_data_are_read(monkeypatch):

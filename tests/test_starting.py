@@ -108,6 +108,19 @@ def run(arrays, tmp_path_factory):
     return semilla.train(arrays, method="uda", pretraining="simclr", out=folder, **TINY)
 
 
+def test_a_start_of_all_examples_is_their_doing_though_the_training_used_none(arrays, tmp_path):
+    words = {"method": "fixmatch", "pretraining": "simclr", "threshold": 0.999999, "steps": 2}
+    trained = semilla.train(arrays, out=tmp_path / "run", **{**TINY, **words})
+    assert {line["used"] for line in trained.fits["fixmatch-0"].history} == {0.0}
+    assert not trained.verdict.idle
+    assert "no unlabeled example was used" not in trained.verdict.sentence()
+
+
+def test_the_run_remembers_what_it_started_from(run):
+    start = json.loads((run.folder / "run.json").read_text())["start"]
+    assert start == {"name": "pretrain", "method": "simclr", "steps": start["steps"], "data": "arrays", "readout": None}
+
+
 def test_three_fits_are_made_and_the_verdict_is_against_labels_alone_from_scratch(run):
     assert list(run.fits) == ["from_scratch-0", "supervised-0", "uda-0"]
     assert (run.verdict.method, run.verdict.baseline) == ("uda", "from_scratch")

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 import semilla
 from semilla.data.dataset import UNKNOWN, Dataset, Examples
 from semilla.errors import SemillaError
+from semilla.evidence.intervals import paired_difference
 from semilla.evidence.verdict import judge
 from semilla.text import short
 from test_runs import invoke, read, right, starts, stopped, weights
@@ -183,7 +184,13 @@ def test_what_contradicts_the_start(bars, start, tmp_path):
     failed("U063", bars, start, network="small_cnn")
     assert "5 wide, not 8" in failed("U063", bars, start, width=8).message
     failed("U063", bars, file_of(start))  # weights of which network?
-    failed("C061", bars, file_of(start), network="whitened_cnn", width=6)
+    failed("C061", bars, file_of(start), network="whitened_cnn", width=6, out=tmp_path / "never")
+    assert not (tmp_path / "never").exists(), "it is told before the baseline is trained"
+    grey = np.repeat(bars.inputs, 3, 1)
+    coloured = dataclasses.replace(
+        bars, inputs=grey, test=Examples(np.repeat(bars.test.inputs, 3, 1), bars.test.labels)
+    )
+    assert "they are for pictures of 1 channels, and these have 3" in failed("C061", coloured, start).message
     failed("U008", bars, start, weights=str(file_of(start)))
     failed("U062", bars, tmp_path / "none.safetensors", network="whitened_cnn")
     failed("C023", bars, tmp_path / "none")
@@ -255,8 +262,9 @@ def test_the_best_of_three_is_shipped_and_the_verdict_is_against_the_fine_tuned(
     assert (trained.verdict.method, trained.verdict.baseline) == ("uda", "supervised")
     assert trained.verdict.difference.mean == pytest.approx((main - base) / 20)
     assert f"from scratch, labels alone: {5 * scratch:.1f} %" in said[-1]
-    assert f"from the start, labels alone: {5 * base:.1f} %" in said[-1]
+    assert f"from the start, labels alone: {5 * base:.1f} % ({5 * (base - scratch):+.1f} points, " in said[-1]
     assert f"from the start, with the unlabeled data: {5 * main:.1f} %" in said[-1]
+    assert ("the start is worse than none" in said[-1]) == (scratch - base >= 4), "2 of 20 cannot tell"
 
 
 def test_development_labels_decide_where_there_are_some(bars, start, monkeypatch):
@@ -454,11 +462,17 @@ def test_the_page_says_what_each_step_brought(reported):
     text = re.sub(r"<[^>]+>", "", page).replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
     found = re.search(
         r"Step by step: from scratch the labels alone reach ([\d.]+) ?%; fine-tuned from the pre-trained start they "
-        r"reach ([\d.]+) ?%; fine-tuned and with the unlabeled data, ([\d.]+) ?%",
+        r"reach ([\d.]+) ?% \((\S+) points, 95 % interval (\S+) to (\S+)\); fine-tuned and with the unlabeled data, "
+        r"([\d.]+) ?%",
         text,
     )
     assert found is not None
-    assert list(found.groups()) == scores
+    assert [found[1], found[2], found[6]] == scores
+    worth = paired_difference(*(right(trained.fits[name].outputs) for name in (NAMES[1], NAMES[0])))
+    wanted = [f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in worth]
+    assert [found[3], found[4], found[5]] == wanted
+    assert "The start is 4 steps of simclr on bars; a linear classifier on its features was right in" in text
+    assert "trained on the labels alone from the same start, is right" in text
 
 
 def test_the_learning_chart_has_three_curves_with_names_of_their_own(reported):

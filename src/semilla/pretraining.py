@@ -32,7 +32,7 @@ from semilla.networks import weights as weight_files
 from semilla.randomness import permutation, torch_seed
 from semilla.text import clean, short
 from semilla.training import devices, lineage, plan
-from semilla.training.trial import step_seconds
+from semilla.training.trial import profile, step_seconds
 
 FORMAT = 1
 MOST_READ, MOST_PROBED = 2_000, 10_000
@@ -80,11 +80,13 @@ class Pretrained:
         result: of the fit.
         readout: None without labels of two classes or without a test part.
         folder: the run folder, or None.
+        labeled: how many of the examples have a label, which a training from here needs.
     """
 
     result: Result
     readout: Readout | None
     folder: Path | None
+    labeled: int = 0
 
     @property
     def model(self) -> Model:
@@ -110,6 +112,7 @@ def pretrain(
     network: str | None = None,
     readout: bool = True,
     dry_run: bool = False,
+    profiled: bool = False,
     allow_change: Iterable[str] = (),
     allow_data_change: bool = False,
     command: str = "semilla.pretrain(…)",
@@ -131,6 +134,7 @@ def pretrain(
         network: a network's name.
         readout: whether to read out the features with the labels there are.
         dry_run: only read the data and say what would be done.
+        profiled: first measure where the time of a step goes, say so, and write a trace into ``out``.
         allow_change: settings that a resumed run may change.
         allow_data_change: whether a resumed run may find other data.
         command: what to write into the run folder as its origin.
@@ -162,6 +166,8 @@ def pretrain(
         choose_labels(dataset.labels, dataset.classes, labels, 0)  # a wrong number is told before hours of training
     fit, place = plan_pretraining(dataset, entry, recipe, minutes, folder, resume, source, words)
     say("\n".join(_announced(fit, timed=dry_run or progress is not None)))
+    if profiled:
+        say("\n".join(profile(fit, None if dry_run else folder)))
     if dry_run:
         return None
     if folder is not None:
@@ -181,7 +187,7 @@ def pretrain(
         _write(folder, fit, read, source, dataset, command)
     if readout:
         say(read.line() if read is not None else "no read-out: it needs labels of two classes and a test part")
-    return Pretrained(result, read, folder)
+    return Pretrained(result, read, folder, int((dataset.labels != UNKNOWN).sum()))
 
 
 def plan_pretraining(
@@ -195,6 +201,9 @@ def plan_pretraining(
     changes: dict[str, Any],
 ) -> tuple[Fit, Path | None]:
     """Everything that is decided before pre-training, and the folder of the fit."""
+    if recipe is not None and Path(recipe).suffix != ".toml":
+        fix = "give a TOML file; a training's recipe makes its own start: semilla train DATA --recipe"
+        raise UsageError("U004", f"there is no recipe of pre-training called {str(recipe)!r}", fix)
     layers = [read_recipe(recipe)] if recipe is not None else []
     asked = resolve(entry.name, entry.hyperparameters, *layers, changes)
     bare, parts = pool_only(dataset)
@@ -286,6 +295,17 @@ def start_from(init: str | Path) -> dict[str, Any]:
     width = spec.get("width", spec.get("widen"))
     own = {} if width is None else {"width": width}
     return {"weights": str(folder / "model.safetensors"), "network": spec["name"], **own}
+
+
+def facts_of(init: str | Path) -> dict[str, Any]:
+    """What a start is, for a run's record: ``name``; of a run also ``method``, ``steps``, ``data`` and ``readout``."""
+    path = Path(init)
+    if not path.is_dir():
+        return {"name": path.name}
+    fit = files.read_json(find_fit(path) / FIT)["fit"]
+    summary = files.read_json(path / RUN) if (path / RUN).is_file() else {}
+    steps = {name: fit["settings"][name] for name in ("method", "steps")}
+    return {"name": path.resolve().name, **steps, "data": fit["data"]["name"], "readout": summary.get("readout")}
 
 
 def _entry(method: str | type[Method]) -> Entry:

@@ -15,6 +15,7 @@ from torch import nn
 
 from semilla import files
 from semilla.config import PARAMETERS, settings, table_of
+from semilla.config import recipe as read_recipe
 from semilla.contract import Method
 from semilla.data.dataset import UNKNOWN, Dataset, held_out_fingerprint
 from semilla.data.labels import IMBALANCE, IntArray
@@ -26,7 +27,8 @@ from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.errors import DataError, StateError
 from semilla.evidence.comparison import share_used
-from semilla.evidence.reading import Edits, judge_reading
+from semilla.evidence.intervals import Interval, paired_difference
+from semilla.evidence.reading import Edits, cer_change, judge_reading
 from semilla.evidence.verdict import FEW, Verdict, judge
 from semilla.fitting import (
     FIT,
@@ -43,6 +45,7 @@ from semilla.fitting import (
 from semilla.generated_start import GENERATED
 from semilla.inference.model import Model, read_run, refuse_file
 from semilla.methods import find
+from semilla.pretraining import facts_of
 from semilla.starting import STAGE, first_stage, make_start, started
 from semilla.tasks.alphabet import RARE, Alphabet, characters, described
 from semilla.text import clean, short
@@ -205,11 +208,10 @@ def train(
     common |= {"evaluate_on": evaluate_on, "source": source}
     own = {"method": method, "recipe": recipe, "minutes": minutes, "network": network}
     main = _main(dataset, say, **own, **common, **changes)
-    fits = [main]
-    if baseline and main.entry.name != BASELINE:
-        fits.insert(0, _baseline(dataset, main, network, common, changes, recipe))
-    if baseline and init is not None:
-        fits.insert(0, _from_scratch(dataset, main, common, changes))
+    if init is not None:
+        plan.build_network(main.settings, dataset, main.parts)  # a start that does not fit is told before any training
+    others = _beside(dataset, main, network, init is not None, common, changes, recipe) if baseline else []
+    fits = [*others, main]
     told = _understood(dataset, main)
     say("\n".join(told))
     planned = _plan(fits, timed=dry_run or progress is not None)  # takes seconds
@@ -228,9 +230,24 @@ def train(
     trained = _concluded(results, folder, tuple(told), whole=of_pool)
     if folder is not None:
         _save_manifest(folder, dataset)  # now that every fit has accepted what changed
-        _write(folder, trained, source, dataset, command)
-    say("\n".join(conclusion(trained, dataset)))
+        _write(folder, trained, source, dataset, command, None if init is None else facts_of(init))
+    say("\n".join(conclusion(trained, dataset, _usual_steps(named, main))))
     return trained
+
+
+def _beside(
+    dataset: Dataset,
+    main: Fit,
+    network: nn.Module | str | None,
+    begun: bool,
+    common: dict[str, Any],
+    changes: dict[str, Any],
+    recipe: str | Path | None,
+) -> list[Fit]:
+    """What the method is held against: labels alone, first from scratch where there is a start."""
+    scratch = [_from_scratch(dataset, main, common, changes)] if begun else []
+    alone = [_baseline(dataset, main, network, common, changes, recipe)] if main.entry.name != BASELINE else []
+    return [*scratch, *alone]
 
 
 def _check_words(
@@ -514,7 +531,7 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
     if "test" in parts and (whole or results[main].settings.method != BASELINE):  # else the start alone differs
         used = share_used(results[main].history)
         own, alone = (name.rsplit("-", 1)[0] for name in (main, base))
-        verdict = _judged(own, results[main], alone, results[base], used)
+        verdict = _judged(own, results[main], alone, results[base], None if whole else used)  # the start used them all
     scores = {name: _score(results[name], parts[0]) for name in (*others, base, main)}
     gain = scores[main] - scores[base]
     chosen, why = (
@@ -554,8 +571,14 @@ def _right(result: Result, part: str = "test") -> np.ndarray[Any, np.dtype[np.bo
     return right
 
 
-def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
-    """The last lines of a run: the verdict last of all but the ways on."""
+def conclusion(trained: Trained, dataset: Dataset, usual: int) -> list[str]:
+    """The last lines of a run: the verdict last of all but the ways on.
+
+    Args:
+        trained: the run.
+        dataset: its data.
+        usual: steps of a run that does not say how many.
+    """
     warnings = [f"warn[{code}]: {message}" for fit in trained.fits.values() for code, message in fit.warnings]
     lines = ["", *warnings]
     if dataset.test is None:
@@ -565,10 +588,16 @@ def conclusion(trained: Trained, dataset: Dataset) -> list[str]:
     else:
         metric, value = next(iter(trained.scores.items()), ("", math.nan))
         lines.append(f"{metric.replace('/', ' ')} {100 * value:.1f} %; without a baseline no verdict" if metric else "")
-    steps, usual = trained.result.settings.steps or 0, plan.usual_steps(trained.result.settings)
+    steps = trained.result.settings.steps or 0
     if trained.verdict is not None and 4 * steps <= usual:
         lines.append(f"note: {steps:,} steps are few (by default {usual:,}): after more of them it may be otherwise")
     return [*lines, f"shipped: {trained.shipped}, because {trained.why}"]
+
+
+def _usual_steps(recipe: str | Path | None, fit: Fit) -> int:
+    """Steps of a run that does not say how many: the recipe's, or else those for the device and the network."""
+    own: int | None = read_recipe(recipe).get("steps") if recipe is not None else None
+    return own or plan.usual_steps(fit.settings)
 
 
 def _starts(trained: Trained) -> list[str]:
@@ -578,9 +607,20 @@ def _starts(trained: Trained) -> list[str]:
         return []
     what = ("from scratch, labels alone", "from the start, labels alone", "from the start, with the unlabeled data")
     scores = [100 * _score(trained.fits[name]) for name in names]
-    if len(names) == 2:
-        return [f"{words}: {score:.1f} %" for words, score in zip(what, scores, strict=False)]
-    return [f"{words}: {score:.1f} %" for words, score in zip(what, scores, strict=True)]
+    lines = [f"{words}: {score:.1f} %" for words, score in zip(what, scores, strict=False)]
+    worth = _gain(trained.fits[names[1]], trained.fits[names[0]])
+    lines[1] += f" ({100 * worth.mean:+.1f} points, {100 * worth.low:+.1f} … {100 * worth.high:+.1f})"
+    if worth.high < 0:
+        lines.append("the start is worse than none on these labels: leave it out, or make it in more steps")
+    return lines
+
+
+def _gain(own: Result, other: Result) -> Interval:
+    """How much better one fit is than another on the same test examples: the share right; of text, of characters."""
+    if "test_edits" not in own.outputs:
+        return paired_difference(_right(own), _right(other))
+    change, _ = cer_change(_edits(own), _edits(other))
+    return Interval(0 - change.mean, 0 - change.high, 0 - change.low)
 
 
 def next_steps(folder: Path) -> list[str]:
@@ -600,7 +640,9 @@ def next_steps(folder: Path) -> list[str]:
     return ["", "Next:", *(f"  {command:<{width}}  {what}" for command, what in commands.items())]
 
 
-def _write(folder: Path, trained: Trained, source: Source, dataset: Dataset, command: str) -> None:
+def _write(
+    folder: Path, trained: Trained, source: Source, dataset: Dataset, command: str, start: dict[str, Any] | None
+) -> None:
     described = {
         "format": FORMAT,
         "command": command,
@@ -612,6 +654,7 @@ def _write(folder: Path, trained: Trained, source: Source, dataset: Dataset, com
             "notes": [note for note in dataset.notes if note],
         },
         "fits": sorted(path.parent.name for path in (folder / "fits").glob(f"*/{FIT}")),
+        "start": start,
         "verdict": None if trained.verdict is None else trained.verdict.plain(),
         "shipped": trained.shipped,
         "why": trained.why,

@@ -31,6 +31,17 @@ def test_the_parts_are_told_apart_in_the_order_of_a_step(monkeypatch):
     assert watch.seconds == dict.fromkeys(profile.PARTS, 2.0)
 
 
+def test_a_stopped_watch_is_taken_off_everything():
+    with trial.trial(make_fit("fixmatch")) as (state, batches, steps):
+        watch = profile.Stopwatch(state, batches)
+        steps(1)
+        watch.stop()
+        watch.reset()
+        steps(2)
+        assert watch.steps == 0
+        assert not any(watch.seconds.values())
+
+
 def test_watching_changes_no_bit():
     def watched(state):
         profile.Stopwatch(state, batches)

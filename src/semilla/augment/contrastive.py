@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from semilla.augment import geometry
 from semilla.augment.geometry import Maps, Vector
+from semilla.transfer import send
 
 ASPECT = 4 / 3
 """The crop's largest ratio of its sides, and one over its smallest."""
@@ -97,4 +97,4 @@ def _turned(saturation: Vector, hue: Vector) -> Maps:
 
 
 def _send(values: Maps, like: Tensor) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).to(like.device, non_blocking=like.device.type == "cuda")
+    return send(values.astype(np.float32), like.device)

@@ -21,9 +21,10 @@ from torch import Tensor
 from semilla.augment import contrastive, geometry
 from semilla.augment.geometry import Maps, Vector
 from semilla.augment.operations import FIXMATCH, LECTURE, Operation, operate
-from semilla.augment.resampling import pick, send
+from semilla.augment.resampling import pick
 from semilla.contract import View
 from semilla.errors import DataError, UsageError
+from semilla.transfer import send
 
 Columns: TypeAlias = Iterator[Vector]
 """The draws, (B,) for each decision, in the order in which the decisions are made."""

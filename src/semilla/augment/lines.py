@@ -24,10 +24,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semilla.augment.geometry import Maps, Vector
-from semilla.augment.resampling import BLOCK, send
+from semilla.augment.resampling import BLOCK
 from semilla.config import nearest
 from semilla.contract import View
 from semilla.errors import DataError, UsageError
+from semilla.transfer import send
 
 Columns: TypeAlias = Iterator[Vector]
 """The draws, (B,) for each decision, in the order in which the decisions are made."""

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from semilla.augment import geometry
 from semilla.augment.geometry import Maps, Vector
-from semilla.augment.resampling import neighbours, precision, see, send
+from semilla.augment.resampling import neighbours, precision, see
+from semilla.transfer import send
 
 Levels: TypeAlias = npt.NDArray[np.uint8]
 Pool: TypeAlias = "tuple[Operation, ...]"

@@ -23,6 +23,7 @@ from torch import Tensor
 from semilla.config import nearest
 from semilla.contract import View
 from semilla.errors import UsageError
+from semilla.transfer import send
 
 NOISE = {"none": 0.0, "weak": 0.1, "strong": 0.2, "drop": 0.1, "swap": 0.1, "contrastive": 0.1}
 """Standard deviation of the noise added to single features, in standard deviations of the feature."""
@@ -84,11 +85,11 @@ class VectorViews:
         kept = fate >= DROPPED[name]
         if SWAPPED[name]:
             vectors = self._swapped(vectors, fate, DROPPED[name], SWAPPED[name])
-        inputs = self._scaled(vectors) + (NOISE[name] * normal * self._single).to(device)
-        return View(inputs * kept.to(device))
+        inputs = self._scaled(vectors) + send(NOISE[name] * normal * self._single, device)
+        return View(inputs * send(kept, device))
 
     def _scaled(self, vectors: Tensor) -> Tensor:
-        return (vectors - self.mean.to(vectors.device)) / self.std.to(vectors.device)
+        return (vectors - send(self.mean, vectors.device)) / send(self.std, vectors.device)
 
     def _swapped(self, vectors: Tensor, fate: Tensor, low: float, share: float) -> Tensor:
         """The blocks whose draw is in [low, low + share) from the reference row that the place in there points to."""
@@ -96,7 +97,7 @@ class VectorViews:
         rows = len(self._reference)
         place = ((fate.double() - low) / share * rows).floor().long()  # below 0 what is left out anyway
         other = self._reference.gather(0, place.clamp(0, rows - 1))
-        return torch.where((place < rows).to(vectors.device), other.to(vectors.device), vectors)
+        return torch.where(send(place < rows, vectors.device), send(other, vectors.device), vectors)
 
 
 def reference_rows(

@@ -34,6 +34,7 @@ from semilla.methods.catalogue import plug_in
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: 10 times in a run]")
 @click.option("--out", "-o", type=click.Path(), help="The run folder.  [default: runs/<data>-<n>]")
 @click.option("--dry-run", is_flag=True, help="Read the data, say what was understood and planned, and stop.")
+@click.option("--profile", "profiled", is_flag=True, help="First say where a step's time goes; a run writes a trace.")
 @click.option("--no-readout", is_flag=True, help="Do not score the features with the labels there are.")
 @click.option("--resume", is_flag=True, help="Take up the run in --out where it stopped.")
 @click.option("--allow-change", multiple=True, metavar="KEY", help="A setting that a resumed run may change.")
@@ -101,4 +102,8 @@ def command(
     if as_json:
         print_json(pretrained.summary())
     where = shlex.quote(str(folder))
-    say(f"\nNext:\n  semilla train {shlex.quote(data)} --init {where}   fine-tune it, and let the unlabeled data help")
+    train = f"semilla train {shlex.quote(data)} --init {where}"
+    if pretrained.labeled:
+        say(f"\nNext:\n  {train}   fine-tune it, and let the unlabeled data help")
+    else:
+        say(f"\nNext, once a few examples are labeled (docs/data.md says how):\n  {train}")

@@ -53,7 +53,7 @@ from semilla.methods.catalogue import plug_in
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: 10 times in a run]")
 @click.option("--out", "-o", type=click.Path(), help="The run folder.  [default: runs/<data>-<n>]")
 @click.option("--dry-run", is_flag=True, help="Read the data, say what was understood and planned, and stop.")
-@click.option("--profile", "profiled", is_flag=True, help="First say where the time of a step goes; writes a trace.")
+@click.option("--profile", "profiled", is_flag=True, help="First say where a step's time goes; a run writes a trace.")
 @click.option("--resume", is_flag=True, help="Take up the run in --out where it stopped.")
 @click.option("--allow-change", multiple=True, metavar="KEY", help="A setting that a resumed run may change.")
 @click.option("--allow-data-change", is_flag=True, help="A resumed run may find other data.")

@@ -18,6 +18,8 @@ from semilla.data.rows import Rows
 from semilla.errors import DataError
 
 Inputs: TypeAlias = npt.NDArray[Any] | Rows
+LARGE = 2**25
+"""Bytes beyond which rows of an array are not copied."""
 """uint8 (N, C, H, W) images, or float32 (N, D) vectors: an array, or rows of a pool that are gathered when needed.
 Pictures of lines of text are rows of `semilla.data.lines.Lines`, each of its own width."""
 
@@ -128,7 +130,7 @@ def split(
         needed: whether to refuse a split without unlabeled examples.
 
     Returns:
-        The split, its arrays copies; of rows that lie in a pool only the index is copied.
+        The split, its arrays copies; of rows that lie in a pool or in a large array only the index is copied.
 
     Raises:
         DataError: D040, no unlabeled example; D050, a class without a labeled example; D051, fewer than two classes;
@@ -211,10 +213,10 @@ def _pool(dataset: Dataset, rest: IntArray) -> tuple[Inputs, IntArray]:
 
 
 def take(inputs: Inputs, rows: IntArray) -> Inputs:
-    """Some rows: of an array a copy, of what is gathered when needed another selection."""
+    """Some rows: of a small array a copy, of a large one and of what is gathered when needed a selection."""
     if isinstance(inputs, Rows):
         return inputs.take(rows)
-    return Rows(inputs, rows) if isinstance(inputs, np.memmap) else inputs[rows]
+    return Rows(inputs, rows) if isinstance(inputs, np.memmap) or inputs.nbytes > LARGE else inputs[rows]
 
 
 def fingerprint(split: Split) -> str:

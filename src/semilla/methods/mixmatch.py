@@ -37,6 +37,7 @@ from semilla.parts.mixing import mix, mixing_weights
 from semilla.parts.monitors import usage
 from semilla.parts.ramps import ramp
 from semilla.parts.targets import one_hot, probs, sharpen
+from semilla.transfer import send
 
 
 @final
@@ -83,7 +84,7 @@ class MixMatch(Method):
 
         inputs = torch.cat([batch.x[0].inputs, *(view.inputs for view in batch.u)])
         targets = torch.cat([one_hot(batch.y, self.classes), *(q for _ in batch.u)])
-        shuffle = torch.from_numpy(run.generator.permutation(len(inputs))).to(inputs.device)
+        shuffle = send(run.generator.permutation(len(inputs)), inputs.device)
         draws = 1 if self.one_weight else len(inputs)
         weight = mixing_weights(run.generator, self.alpha, draws, inputs.device).expand(len(inputs))
         inputs, targets = mix(inputs, inputs[shuffle], weight), mix(targets, targets[shuffle], weight)

@@ -58,7 +58,7 @@ class Rotation(Method):
         square = view.inputs.shape[2] == view.inputs.shape[3] and view.width is None
         turns = (0, 1, 2, 3) if square else (0, 2)
         turned = torch.cat([_turned(view, turn) for turn in turns])
-        target = torch.tensor(turns, device=turned.device).repeat_interleave(len(view))
+        target = torch.arange(0, 4, 4 // len(turns), device=turned.device).repeat_interleave(len(view))
         width = None if view.width is None else view.width.repeat(len(turns))
 
         logits = net.heads["rotation"](pooled(net(View(turned, width=width)))).float()

@@ -114,7 +114,8 @@ def load(net: nn.Module, weights: Weights, classifier: str) -> None:
                 f"{name} {tuple(given[name].shape)} → {tuple(own[name].shape)}" for name in sorted(unfit)
             ],
         }
-        raise misfit(weights, [f"{len(names)} {what}: {_first(names)}" for what, names in told.items() if names])
+        reasons = [f"{len(names)} {what}: {_first(names)}" for what, names in told.items() if names]
+        raise misfit(weights, [*_channels(own, given, unfit), *reasons])
     net.load_state_dict(given)
 
 
@@ -139,7 +140,15 @@ def classes_of(shapes: Mapping[str, Sequence[int]], classifier: str) -> int:
 def misfit(weights: Weights, reasons: list[str]) -> StateError:
     """The error for weights of another network."""
     told = "".join(f"\n  {reason}" for reason in reasons)
-    return StateError("C061", f"weights {weights.name!r} do not fit the network:{told}", "set the network they are of")
+    fix = "set network, width and size as they were where the weights were made, or take another start"
+    return StateError("C061", f"weights {weights.name!r} do not fit the network:{told}", fix)
+
+
+def _channels(own: Mapping[str, Tensor], given: Mapping[str, Tensor], unfit: list[str]) -> list[str]:
+    """Whether grey and colour pictures are all that keeps weights from fitting: the commonest case, told in words."""
+    kernels = [(given[name].shape, own[name].shape) for name in unfit if own[name].dim() == given[name].dim() == 4]
+    pairs = {(before[1], now[1]) for before, now in kernels if {before[1], now[1]} == {1, 3}}
+    return [f"they are for pictures of {before} channels, and these have {now}" for before, now in sorted(pairs)]
 
 
 def _bare(tensors: Mapping[str, T]) -> dict[str, T]:

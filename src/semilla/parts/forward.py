@@ -62,8 +62,8 @@ def interleaved(net: Net, inputs: Tensor, size: int) -> Tensor:
     logits = [net(View(inputs[0::chunks])).logits]
     with frozen_bn(net):
         logits += [net(View(inputs[chunk::chunks])).logits for chunk in range(1, chunks)]
-    rows = torch.cat([torch.arange(chunk, len(inputs), chunks) for chunk in range(chunks)])
-    return torch.cat(logits)[rows.argsort().to(inputs.device)]
+    rows = torch.cat([torch.arange(chunk, len(inputs), chunks, device=inputs.device) for chunk in range(chunks)])
+    return torch.cat(logits)[rows.argsort()]
 
 
 @contextmanager

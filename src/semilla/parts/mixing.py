@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semilla.transfer import send
+
 
 def mixing_weights(generator: np.random.Generator, alpha: float, size: int, device: torch.device) -> Tensor:
     """(size,) weights λ′ = max(λ, 1 − λ), λ ~ Beta(α, α) for each example by itself (MixMatch, equations 8 and 9).
@@ -16,7 +18,7 @@ def mixing_weights(generator: np.random.Generator, alpha: float, size: int, devi
     if alpha == 0:
         return torch.ones(size, device=device)
     share = generator.beta(alpha, alpha, size).astype(np.float32)
-    return torch.from_numpy(np.maximum(share, 1 - share)).to(device)
+    return send(np.maximum(share, 1 - share), device)
 
 
 def mix(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from semilla.reporting.figures import OTHER, OWN, Chart, draw, percent, table
 from semilla.reporting.page import minus, render, thumbnail
 from semilla.reporting.provenance import private, provenance
 from semilla.reporting.run_data import BASELINE, FitData, RunData
-from semilla.reporting.verdict import HEADLINES
+from semilla.reporting.verdict import HEADLINES, start_words
 from semilla.tasks.spelling import graphemes, letter_errors, scores
 
 SHOWN = 20
@@ -170,6 +170,7 @@ def _verdict(run: RunData) -> dict[str, Any]:
         f"training on the labels alone {percent(theirs.mean)}. That is a change of {cut[0]} % ({cut[1]} to {cut[2]}), "
         f"an interval over {drawn}.",
         verdict.sentence()[0].upper() + verdict.sentence()[1:] + ".",
+        *start_words(run.summary),
     ]
     tiles = [
         (f"{cut[0]} %", f"character errors; 95 % interval {cut[1]} to {cut[2]}"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from semilla.evidence.intervals import wilson
+from semilla.evidence.intervals import paired_difference, wilson
 from semilla.evidence.verdict import SCOPE, Verdict, chosen_by_test
 from semilla.reporting.figures import percent
 from semilla.reporting.page import minus
 from semilla.reporting.provenance import private
-from semilla.reporting.run_data import BASELINE, RunData
+from semilla.reporting.run_data import BASELINE, SCRATCH, RunData
 
 HEADLINES = {
     "helped": ("good", "The unlabeled data helped in this run."),
@@ -33,7 +33,8 @@ def verdict_words(run: RunData) -> dict[str, Any]:
     mean, low, high = (minus(f"{100 * value:+.1f}") for value in verdict.difference)
     sentences = [
         f"On {verdict.n:,} labeled test examples kept out of training, {_method(verdict.method)} is right in "
-        f"{percent(own.mean)} of cases. The same network with the same number of steps, trained on the labels alone, "
+        f"{percent(own.mean)} of cases. The same network with the same number of steps, trained on the labels alone"
+        f"{_from_where(run, verdict)}, "
         f"is right in {percent(base.mean)}. The difference is {mean} points, with a {level} interval from "
         f"{low} to {high}.",
         _meaning(verdict),
@@ -60,13 +61,39 @@ def verdict_words(run: RunData) -> dict[str, Any]:
 def _starts(run: RunData, with_pool: str) -> list[str]:
     """What the start was worth by itself, where the run has a fit from scratch."""
     tests = [part for fit in run.starts if (part := fit.parts.get("test")) is not None]
-    alone = [percent(float((test.logits.argmax(1) == test.labels).mean())) for test in tests if test.labels is not None]
-    if len(alone) < 2:
-        return []
+    right = [test.logits.argmax(1) == test.labels for test in tests if test.labels is not None]
+    if len(right) < 2:
+        return start_words(run.summary)
+    worth = paired_difference(right[1], right[0])
+    change = minus(f"{100 * worth.mean:+.1f} points, 95 % interval {100 * worth.low:+.1f} to {100 * worth.high:+.1f}")
     return [
-        f"Step by step: from scratch the labels alone reach {alone[0]}; fine-tuned from the pre-trained start they "
-        f"reach {alone[1]}; fine-tuned and with the unlabeled data, {with_pool}."
+        *start_words(run.summary),
+        f"Step by step: from scratch the labels alone reach {percent(float(right[0].mean()))}; fine-tuned from the "
+        f"pre-trained start they reach {percent(float(right[1].mean()))} ({change}); fine-tuned and with the unlabeled "
+        f"data, {with_pool}.",
     ]
+
+
+def start_words(summary: dict[str, Any]) -> list[str]:
+    """What the run started from, as ``run.json`` knows it."""
+    start = summary.get("start")
+    if not isinstance(start, dict) or "method" not in start:
+        return [] if not start else [f"The start is the weights file {private(str(start.get('name')))}."]
+    said = f"The start is {start['steps']:,} steps of {start['method']} on {private(str(start['data']))}"
+    read = start.get("readout")
+    if read:
+        own, before = (percent(read[name][0]) for name in ("accuracy", "untrained"))
+        said += (
+            f"; a linear classifier on its features was right in {own}, on those of an untrained network in {before}"
+        )
+    return [f"{said}."]
+
+
+def _from_where(run: RunData, verdict: Verdict) -> str:
+    """Where the fit of the labels alone began, if the run has a start."""
+    if not run.summary.get("start"):
+        return ""
+    return " from scratch" if verdict.baseline == SCRATCH else " from the same start"
 
 
 def _meaning(verdict: Verdict) -> str:

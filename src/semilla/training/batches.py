@@ -19,6 +19,7 @@ from semilla.data.lines import Lines, is_lines, widths_of
 from semilla.data.order import Order, WidthOrder
 from semilla.data.rows import Rows, drawn
 from semilla.randomness import stream_word, uniform
+from semilla.transfer import send
 
 RESIDENT = 4 * 2**30
 """Bytes of a pool that is kept on the device as a whole; a larger one is gathered batch by batch."""
@@ -114,7 +115,7 @@ class Batches:
         """The batch of a step, counted from 0."""
         x_views, u_views = self._names
         x_epoch, x_rows, u_epoch, u_rows = self._rows(step)
-        x_index, u_index = (torch.from_numpy(rows).to(self._targets.device) for rows in (x_rows, u_rows))
+        x_index, u_index = (send(rows, self._targets.device) for rows in (x_rows, u_rows))
         columns = self._columns(x_rows, u_rows)
         x_inputs = self._labeled.gather(x_rows, x_index, columns)
         u_inputs = self._unlabeled.gather(u_rows, u_index, columns)
@@ -176,7 +177,7 @@ class Batches:
             inputs = torch.cat([wanted[place].inputs for place in places])
             draws = torch.cat([drawn[place][:, :count] for place in places])
             own = [widths for place in places if (widths := wanted[place].widths) is not None]
-            width = torch.from_numpy(np.concatenate(own)).to(inputs.device) if own else None
+            width = send(np.concatenate(own), inputs.device) if own else None
             parts = view_of(self._views, name, inputs, draws, width).split([sizes[place] for place in places])
             for place, part in zip(places, parts, strict=True):
                 made[place] = self._fitted(part, wanted[place], drawn[place][:, :count])
@@ -192,13 +193,17 @@ class Batches:
 
 
 class _Resident:
-    """A pool that lies on the device."""
+    """A pool that lies on the device. Rows of an array that is in the CPU's memory already are gathered from there."""
 
     def __init__(self, inputs: Inputs, device: torch.device) -> None:
-        self._pool = torch.from_numpy(np.ascontiguousarray(inputs[:])).to(device)
+        self._places: Tensor | None = None
+        if device.type == "cpu" and isinstance(inputs, Rows) and (whole := _in_memory(inputs)) is not None:
+            self._pool, self._places = torch.from_numpy(whole), torch.from_numpy(inputs.index)
+        else:
+            self._pool = torch.from_numpy(np.ascontiguousarray(inputs[:])).to(device)
 
     def gather(self, rows: npt.NDArray[np.int64], index: Tensor, columns: int) -> Tensor:
-        return self._pool[index]
+        return self._pool[index if self._places is None else self._places[index]]
 
     def expect(self, rows: npt.NDArray[np.int64]) -> None:
         """There is nothing to prepare."""
@@ -215,7 +220,7 @@ class _Streamed:
     def gather(self, rows: npt.NDArray[np.int64], index: Tensor, columns: int) -> Tensor:
         expected, self._coming = self._coming, None
         found = expected[1].result() if expected and expected[0] == rows.tobytes() else self._inputs[rows]
-        gathered = torch.from_numpy(np.ascontiguousarray(found)).to(self._device)
+        gathered = send(np.ascontiguousarray(found), self._device)
         return pad(gathered, (0, columns - gathered.shape[-1])) if columns else gathered
 
     def expect(self, rows: npt.NDArray[np.int64]) -> None:
@@ -245,8 +250,16 @@ class _ResidentLines:
         """There is nothing to prepare."""
 
 
+def _in_memory(inputs: Rows) -> npt.NDArray[Any] | None:
+    """The array whose rows they are, where PyTorch takes it as it is."""
+    pool = inputs.pool
+    plain = isinstance(pool, np.ndarray) and not isinstance(pool, np.memmap) and pool.flags.carray
+    return cast("npt.NDArray[Any]", pool) if plain else None
+
+
 def _placed(inputs: Inputs, device: torch.device) -> _Resident | _ResidentLines | _Streamed:
-    if isinstance(inputs, Rows) and (drawn(inputs.pool) or inputs.nbytes > RESIDENT):
+    here = device.type == "cpu" and isinstance(inputs, Rows) and _in_memory(inputs) is not None
+    if isinstance(inputs, Rows) and not here and (drawn(inputs.pool) or inputs.nbytes > RESIDENT):
         return _Streamed(inputs, device)
     if is_lines(inputs):
         return _ResidentLines(inputs, device)

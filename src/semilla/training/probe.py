@@ -1,7 +1,7 @@
 """Which precision and which order of memory are fastest here: a race of a few passes, run once on a machine.
 
 The winner is kept in the cache, so that the same command gives the same bits a second time, and it is written into the
-run, so that a resumed one computes as it began.
+run, so that a resumed one computes as it began. What was measured beside other work is not kept.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -23,11 +24,14 @@ from torch import nn
 from semilla import files
 from semilla.data.store import probe_file
 from semilla.errors import ResourceError, StateError
+from semilla.training.devices import available_cores
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 """Orders of the memory of pictures and kernels, by the setting's word."""
 
-EXAMPLES, ROUNDS = 32, 3
+EXAMPLES, ROUNDS, MOST_ROUNDS = 32, 3, 12
+STEADY = 1.1
+"""How far apart the two best rounds of each way may be for the race to end before `MOST_ROUNDS`."""
 MARGIN = 1.2
 """How many times as fast as the first way another one must be to be taken."""
 
@@ -62,9 +66,10 @@ def fastest(net: nn.Module, spec: dict[str, Any], shape: tuple[int, ...], ways: 
     seconds = _remembered(path, ways)
     if seconds is None:
         seconds = race(net, shape, ways)
-        with suppress(OSError, ResourceError):  # a cache that cannot be written only costs time
-            files.make_folder(path.parent)
-            files.write_json(path, [round(own, 6) for own in seconds])
+        if not busy():
+            with suppress(OSError, ResourceError):  # a cache that cannot be written only costs time
+                files.make_folder(path.parent)
+                files.write_json(path, [round(own, 6) for own in seconds])
     best = min(range(len(ways)), key=seconds.__getitem__)
     gain = seconds[0] / seconds[best]
     if gain < MARGIN:
@@ -73,18 +78,27 @@ def fastest(net: nn.Module, spec: dict[str, Any], shape: tuple[int, ...], ways: 
 
 
 def race(net: nn.Module, shape: tuple[int, ...], ways: Sequence[Way]) -> list[float]:
-    """Seconds of one forward and backward pass for each way; in turns, the best of each."""
-    inputs, best = torch.zeros(EXAMPLES, *shape), [math.inf] * len(ways)
+    """Seconds of one forward and backward pass for each way; in turns, the best of each once it was met twice."""
+    inputs, found = torch.zeros(EXAMPLES, *shape), [[math.inf] * 2 for _ in ways]
     nets = [copy.deepcopy(net).to(memory_format=FORMATS[way.memory_format]).train() for way in ways]
-    for turn in range(ROUNDS + 1):
+    for turn in range(MOST_ROUNDS + 1):
+        if turn > ROUNDS and all(second <= STEADY * first for first, second in found):
+            break
         for number, way in enumerate(ways):
             began = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=way.precision == "bf16"):
                 logits = nets[number](inputs)[0]
             logits.float().logsumexp(-1).sum().backward()
             if turn:  # the first is slower
-                best[number] = min(best[number], time.perf_counter() - began)
-    return best
+                found[number] = sorted([*found[number], time.perf_counter() - began])[:2]
+    return [first for first, _ in found]
+
+
+def busy() -> bool:
+    """Whether other programs use half of this machine or more: threads that wait for one another would decide."""
+    with suppress(AttributeError, OSError):  # Windows does not say
+        return os.getloadavg()[0] > available_cores() / 2
+    return False
 
 
 def processor() -> str:

@@ -35,11 +35,21 @@ class Stopwatch:
     def __init__(self, state: State, batches: Batches) -> None:
         self._device = next(state.net.parameters()).device
         self.reset()
-        _around(batches, "at", lambda: self.lap("other"), lambda: self.lap("views"))
-        state.method.register_forward_hook(lambda *_: self.lap("forward"))
-        state.optimizer.register_step_pre_hook(lambda *_: self.lap("backward"))
-        state.optimizer.register_step_post_hook(lambda *_: self.lap("optimizer"))
-        _around(state.ema, "update", lambda: None, self._end_step)
+        hooks = (
+            state.method.register_forward_hook(lambda *_: self.lap("forward")),
+            state.optimizer.register_step_pre_hook(lambda *_: self.lap("backward")),
+            state.optimizer.register_step_post_hook(lambda *_: self.lap("optimizer")),
+        )
+        self._undo = [
+            _around(batches, "at", lambda: self.lap("other"), lambda: self.lap("views")),
+            _around(state.ema, "update", lambda: None, self._end_step),
+            *(hook.remove for hook in hooks),
+        ]
+
+    def stop(self) -> None:
+        """Take everything off again: the device is waited for no more."""
+        while self._undo:
+            self._undo.pop()()
 
     def reset(self) -> None:
         """Start anew."""
@@ -70,8 +80,8 @@ class Stopwatch:
         return time.perf_counter()
 
 
-def _around(owner: object, name: str, before: Callable[[], None], after: Callable[[], None]) -> None:
-    """Have something done before and after each call of an object's method."""
+def _around(owner: object, name: str, before: Callable[[], None], after: Callable[[], None]) -> Callable[[], None]:
+    """Have something done before and after each call of an object's method; the answer undoes it."""
     inner = getattr(owner, name)
 
     def outer(*arguments: Any) -> Any:
@@ -81,3 +91,4 @@ def _around(owner: object, name: str, before: Callable[[], None], after: Callabl
         return result
 
     setattr(owner, name, outer)
+    return lambda: delattr(owner, name)

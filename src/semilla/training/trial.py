@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,8 @@ def profile(fit: Trainable, folder: Path | None = None, least: float = 3.0) -> l
             go(2)
         lines = watch.lines()
         if folder is not None:
+            watch.stop()
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its lines about a GPU that is not there look like faults
             kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
             with torch.profiler.profile(activities=kinds) as recorded:
                 go(2)

@@ -42,7 +42,7 @@ NETWORK: dict[str, Any] = {"network": "crnn", "alphabet": "english36"}
 BATCHES: dict[str, Any] = {"labeled_batch": 32, "unlabeled_batch": 64}
 METHODS: dict[str, dict[str, Any]] = {
     "supervised": {"views": ("strong",)},
-    "mean_teacher": {"view": "strong", "teacher_view": "weak", "weight": 50.0},
+    "mean_teacher": {"view": "strong", "teacher_view": "weak", "weight": 1.35},
     "fixmatch": {"views": ("weak", "strong"), "labeled_view": "strong", "threshold": 0.8},
 }
 SEARCHED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,7 +50,7 @@ SEARCHED: dict[str, tuple[str, dict[str, Any]]] = {
     "supervised, photometric": ("supervised", {"views": ("photometric",)}),
     "fixmatch, 0.8": ("fixmatch", METHODS["fixmatch"]),
     "fixmatch, 0.95": ("fixmatch", METHODS["fixmatch"] | {"threshold": 0.95}),
-    "mean_teacher, 50": ("mean_teacher", METHODS["mean_teacher"]),
+    "mean_teacher, 1.35": ("mean_teacher", METHODS["mean_teacher"]),
 }
 PIECES = [f"{method}-{seed}" for seed in range(SEEDS) for method in METHODS]
 PROTOCOL = Protocol.preset("english36")
@@ -86,9 +86,16 @@ def fitted(
     found: dict[str, Any], name: str, method: str, own: dict[str, Any], seed: int, steps: int, kept_back: int
 ) -> None:
     """One fit."""
-    folder = RUNS / name.replace(", ", "-").replace(" ", "-")
+    folder, looks = RUNS / name.replace(", ", "-").replace(" ", "-"), 6 if kept_back else 1
     words = NETWORK | BATCHES | own
-    made(PATH, found, name, lambda: piece(folder, RUNS / "start", crops(kept_back), method, words, seed, steps))
+    made(
+        PATH,
+        found,
+        name,
+        lambda: piece(folder, RUNS / "start", crops(kept_back), method, words, seed, steps, looks),
+        settings=words,
+        steps=steps,
+    )
 
 
 def crops(kept_back: int = 0) -> Dataset:
@@ -128,6 +135,7 @@ def sets(row: dict[str, Any]) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
         size = row_count(file)
         found[name] = right[start_ : start_ + size]
         start_ += size
+    assert start_ == len(right), f"{len(right)} words were tested and the sets have {start_}"
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,11 +45,21 @@ def start(folder: Path, words: dict[str, Any]) -> dict[str, Any]:
 
 
 def piece(
-    folder: Path, begun: Path, dataset: Dataset, method: str, words: dict[str, Any], seed: int, steps: int
+    folder: Path,
+    begun: Path,
+    dataset: Dataset,
+    method: str,
+    words: dict[str, Any],
+    seed: int,
+    steps: int,
+    looks: int = 1,
 ) -> dict[str, Any]:
-    """One fit from a start, scored once: edits and characters of each test group; go on with what is there."""
+    """One fit from a start, scored once: edits and characters of each test group; go on with what is there.
+
+    ``looks`` along the way are for a search alone, whose test part is made of labeled lines.
+    """
     began, resume = time.monotonic(), any(folder.glob("fits/*/fit.json"))
-    common: dict[str, Any] = {"recipe": None, "keep_checkpoints": False, "evaluate_every": max(1, steps // 6)}
+    common: dict[str, Any] = {"recipe": None, "keep_checkpoints": False, "evaluate_every": max(1, steps // looks)}
     result = fit(
         dataset,
         method=method,
@@ -62,14 +74,18 @@ def piece(
     outputs = result.outputs
     curve = [[line["step"], line["test/cer"]] for line in result.history if "test/cer" in line]
     scores = {key.removeprefix("test/"): value for key, value in result.scores.items()}
-    made = {"scores": scores, "curve": curve, "settings": words, "steps": steps}
+    start_digest = result.model.card["network"]["weights"]["sha256"]
+    made = {"scores": scores, "curve": curve, "settings": words, "steps": steps, "start": start_digest}
     made["test"] = {name: outputs[f"test_{name}"].tolist() for name in ("edits", "lengths", "groups")}
     made |= {"training seconds": round(result.seconds, 1), "wall seconds": round(time.monotonic() - began, 1)}
     return made | {"labeled": int((dataset.labels >= 0).sum()), **provenance("torch")}
 
 
-def made(path: Path, found: dict[str, Any], name: str, make: Callable[[], dict[str, Any]]) -> None:
-    """Make a piece and keep it, unless it is there."""
+def made(path: Path, found: dict[str, Any], name: str, make: Callable[[], dict[str, Any]], **asked: Any) -> None:
+    """Make a piece and keep it, unless it is there: then it has to be of the ``settings`` and ``steps`` asked for."""
+    for key, value in asked.items():
+        if name in found and found[name].get(key) != json.loads(json.dumps(value)):
+            sys.exit(f"{name} was made with other {key}: take it out of {path.name} to make it anew")
     if name not in found:
         found[name] = make()
         cifar10.save(path, found)

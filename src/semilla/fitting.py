@@ -43,7 +43,7 @@ from semilla.inference.reader import Reader
 from semilla.methods import METHODS, PRETRAINING, Entry, find
 from semilla.networks import WhitenedCNN
 from semilla.randomness import permutation, torch_seed
-from semilla.tasks import Classes
+from semilla.tasks import CTC, Attention, Classes
 from semilla.tasks.alphabet import Alphabet
 from semilla.text import clean
 from semilla.training import devices, lineage, plan, strings
@@ -224,7 +224,7 @@ def plan_fit(
         changes,
     )
     check_task(entry, dataset.kind, asked.network)
-    index = _labeled_index(dataset, labels, labels_file, asked.seed)
+    index = labeled_index(dataset, labels, labels_file, asked.seed)
     parts = split(dataset, index, asked.pool, needed=entry.name != "supervised")
     name = f"{name or entry.name}-{asked.seed}"
     folder = None if out is None else Path(out) / "fits" / name
@@ -558,8 +558,8 @@ class Fit:
             card["task"] = "pretraining"
             return self._kept(state, Model(state.ema.net, (), card, self.views), {}, recorder, seconds)
         reader = Reader(state.ema.net, (), card, self.views)
-        said, rows = readings_of(reader, self.dataset, self.parts)
-        if (calibration := calibration_of(said)) is not None:
+        said, rows, calibration = readings_of(reader, self.dataset, self.parts)
+        if calibration is not None:
             card["calibration"] = calibration
         if recorder.folder is not None:
             written = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
@@ -576,6 +576,8 @@ class Fit:
             files.write_atomic(recorder.folder / OUTPUTS, safetensors.numpy.save(said))
             save_model(recorder.folder, state.ema.net, card)
             result = {"scores": scores, "seconds": round(seconds, 3), "warnings": recorder.warned, "step": state.step}
+            if isinstance(self.task, CTC | Attention):
+                result["protocol"] = self.task.protocol.plain()
             files.write_json(recorder.folder / "result.json", result)
             recorder.event("finished", step=state.step)
         return Result(
@@ -656,7 +658,15 @@ def _recipe_layers(
     return [{"views": STRONGEST[dataset.kind]}] if name == "auto" and method == "supervised" else []
 
 
-def _labeled_index(dataset: Dataset, count: int | None, file: str | Path | None, seed: int) -> np.ndarray[Any, Any]:
+def labeled_index(dataset: Dataset, count: int | None, file: str | Path | None, seed: int) -> np.ndarray[Any, Any]:
+    """Positions of the examples whose labels a training may use.
+
+    Args:
+        dataset: with all the labels that are known.
+        count: how many are drawn, or None.
+        file: that names them, or None.
+        seed: of the draw.
+    """
     if count is not None and file is not None:
         raise UsageError("U008", "labels and labels_file say the same thing twice", "give one of them")
     if file is not None:

@@ -29,13 +29,14 @@ from semilla.errors import DataError, StateError
 from semilla.evidence.comparison import share_used
 from semilla.evidence.intervals import Interval, paired_difference
 from semilla.evidence.reading import Edits, cer_change, judge_reading
-from semilla.evidence.verdict import FEW, Verdict, judge
+from semilla.evidence.verdict import FEW, FEW_GROUPS, Verdict, judge
 from semilla.fitting import (
     FIT,
     Fit,
     Result,
     check_request,
     check_task,
+    labeled_index,
     make_run_folder,
     plan_fit,
     recipe_named,
@@ -45,9 +46,10 @@ from semilla.fitting import (
 from semilla.generated_start import GENERATED
 from semilla.inference.model import Model, read_run, refuse_file
 from semilla.methods import find
+from semilla.networks.line_encoder import STRIDE
 from semilla.pretraining import facts_of
 from semilla.starting import STAGE, first_stage, make_start, started
-from semilla.tasks.alphabet import RARE, Alphabet, characters, described
+from semilla.tasks.alphabet import RARE, Alphabet, characters, described, frames_needed
 from semilla.text import clean, short
 from semilla.training import plan
 from semilla.training.trial import profile, step_seconds
@@ -157,8 +159,9 @@ def train(
         init: a run (of `semilla.pretrain`, or of this function) or a safetensors file to start from. The baseline
             starts from it too, and a second one from scratch.
         pretraining: a method of `semilla.pretrain` that makes such a start first, in ``out``/pretrain, from all
-            examples without their labels; ``none`` leaves out what a recipe has. Of ``minutes`` it takes its share, and
-            the verdict is against labels alone from scratch.
+            examples without their labels; ``none`` leaves out what a recipe has. Of ``minutes`` it takes its share. The
+            verdict is against labels alone from scratch; after ``generated``, which saw none of the data, from the same
+            start.
         generated: with ``pretraining="generated"`` what the generated lines are like, such as ``{"corpus":
             "addresses.txt", "look": "handwriting", "lines": 40_000}``: words of `semilla.generating.renderer`,
             ``lines``, ``steps``, and ``on_the_fly`` for lines drawn as they are needed.
@@ -201,6 +204,7 @@ def train(
     stage = first_stage(pretraining, named, init, dataset.kind == "text", generated)
     if stage is not None:
         words: dict[str, Any] = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
+        words["labeled"] = labeled_index(dataset, labels, labels_file, changes.get("seed") or stage.get("seed") or 0)
         init, minutes = make_start(dataset, stage, folder, changes | {"network": network}, minutes, resume, **words)
     if init is not None:
         network = started(init, network, changes)
@@ -422,7 +426,18 @@ def _understood(dataset: Dataset, fit: Fit) -> list[str]:
         )
     elif len(dataset.test) < FEW:
         notes.append(f"warn[D060]: {len(dataset.test)} test labels are few: only large differences can be told")
+    elif (groups := _test_groups(dataset)) and groups < FEW_GROUPS:
+        what = f"the {len(dataset.test):,} test lines are of {groups} groups, such as writers"
+        notes.append(f"warn[D060]: {what}: only large differences can be told")
     return [*_overview(dataset, labels, pool), *(clean(note).replace("\\n", "\n") for note in notes)]
+
+
+def _test_groups(dataset: Dataset) -> int:
+    """Groups of the test lines, such as writers; 0 where each stands by itself."""
+    if dataset.kind != "text" or dataset.manifest is None or dataset.test is None:
+        return 0
+    own = dataset.manifest.groups[len(dataset.manifest) - len(dataset.test) :]
+    return len({*own}) if all(own) else 0
 
 
 def _characters(dataset: Dataset, fit: Fit) -> list[str]:
@@ -435,6 +450,17 @@ def _characters(dataset: Dataset, fit: Fit) -> list[str]:
     if odd:
         told = "; ".join(f"{described(one.character)} {one.count}× in {one.names[0]}" for one in odd[:5])
         notes.append(f"warn[D190]: {len(odd)} characters that join others or cannot be seen: {told}")
+    if fit.settings.alphabet is not None:
+        given = Alphabet.preset(fit.settings.alphabet)
+        more = [one for one in characters(texts, _names(dataset, parts.labeled_index), given) if one.unknown]
+        told = "; ".join(f"{described(one.character)} {one.count}× as in {one.names[0]}" for one in more[:5])
+        notes += (
+            [f"{len(more)} characters of the labels join the alphabet {fit.settings.alphabet}: {told}"] if more else []
+        )
+    narrow = _narrow(dataset, fit, texts)
+    if narrow:
+        what = f"{len(narrow)} of {len(texts)} labeled lines are too narrow for their text and teach nothing"
+        notes.append(f"warn[D192]: {what}, such as {narrow[0]}")
     rare = [one for one in found if one.count < RARE]
     if rare:
         told = ", ".join(f"{one.character!r} ({one.count})" for one in rare[:20]) + (", …" if len(rare) > 20 else "")
@@ -447,6 +473,16 @@ def _characters(dataset: Dataset, fit: Fit) -> list[str]:
             told = "; ".join(f"{described(one.character)} {one.count}× as in {one.names[0]}" for one in beyond[:5])
             notes.append(f"warn[D191]: the test part has {len(beyond)} characters that cannot be written: {told}")
     return notes
+
+
+def _narrow(dataset: Dataset, fit: Fit, texts: list[str]) -> list[str]:
+    """Labeled lines with fewer frames than symbols, of which no path of frames leads to the text."""
+    widths = widths_of(fit.parts.labeled.inputs)
+    if fit.task.name != "ctc" or widths is None:
+        return []
+    names = _names(dataset, fit.parts.labeled_index)
+    rows = zip(names, texts, widths.tolist(), strict=True)
+    return [name for name, text, width in rows if frames_needed(text) > -(-width // STRIDE)]
 
 
 def _names(dataset: Dataset, rows: IntArray) -> list[str]:

@@ -11,6 +11,7 @@ from torch import nn
 from semilla.config import nearest, network_name, table_of
 from semilla.config import recipe as read_recipe
 from semilla.data.dataset import Dataset
+from semilla.data.labels import IntArray
 from semilla.errors import UsageError
 from semilla.fitting import FIT
 from semilla.generated_start import GENERATED, WORDS, check_word, check_words, corpus_for, pretrain_generated
@@ -80,17 +81,19 @@ def make_start(
     changes: dict[str, Any],
     minutes: float | None,
     resume: bool,
+    labeled: IntArray,
     **words: Any,
 ) -> tuple[Path | None, float | None]:
     """Pre-train, and say where the start lies, or None for a dry run; and the minutes that are left.
 
     Args:
-        dataset: whose labels are not looked at.
+        dataset: whose labels are not looked at, but for those of lines that ``labeled`` names.
         stage: as `first_stage` gives it.
         folder: of the run.
         changes: the settings of the training; those of both are taken over.
         minutes: for the whole run, or None to leave it to the steps.
         resume: whether the run is taken up again: a stage that was not begun begins.
+        labeled: positions of the examples whose labels the training may use.
         **words: as for `semilla.pretrain`.
 
     Raises:
@@ -103,7 +106,7 @@ def make_start(
     given = {name: value for name, value in changes.items() if name in _OF_BOTH and value is not None}
     begun = any((place / "fits").glob(f"*/{FIT}"))
     if stage["method"] == GENERATED:
-        return _from_generated(dataset, stage, place, given, minutes, resume and begun, words)
+        return _from_generated(dataset, stage, place, given, minutes, resume and begun, labeled, words)
     own = {name: value for name, value in {**stage, **given}.items() if name != "share"}
     part = None if minutes is None else share * minutes
     made = pretrain(dataset, out=place, minutes=part, resume=resume and begun, readout=False, **own, **words)
@@ -117,9 +120,10 @@ def _from_generated(
     given: dict[str, Any],
     minutes: float | None,
     resume: bool,
+    labeled: IntArray,
     words: dict[str, Any],
 ) -> tuple[Path | None, float | None]:
-    """`make_start` from generated lines.
+    """`make_start` from generated lines, whose corpus is chosen by the transcriptions that training may see.
 
     Raises:
         UsageError: U071, the data are no lines of text.
@@ -128,7 +132,7 @@ def _from_generated(
         message = f"generated lines are a start for text, and {dataset.name} has {dataset.kind}"
         raise UsageError("U071", message, "add --task text, or take another method of pre-training")
     part = None if minutes is None else stage["share"] * minutes
-    known = [dataset.classes[label] for label in dataset.labels[dataset.labels >= 0]]
+    known = [dataset.classes[label] for label in dataset.labels[labeled]]
     own = {"corpus": corpus_for(known), **{name: value for name, value in stage.items() if name not in _NOT_OF_LINES}}
     if words.pop("dry_run"):
         check_words({name: value for name, value in own.items() if name in WORDS}, int(dataset.inputs.shape[2]))

@@ -15,7 +15,6 @@ from semilla.data.labels import choose_lines
 from semilla.data.preparation import preparation
 from semilla.data.source import Source
 from semilla.data.sources import load_manifest
-from semilla.data.text import text_summary
 from semilla.data.transcriptions import transcription
 from semilla.errors import DataError, SemillaError
 
@@ -504,15 +503,6 @@ def test_a_source_is_read_again_from_its_plain_values(tmp_path):
     again = Source.from_plain(json.loads(json.dumps(source.plain())))
     assert again == replace(source, data=again.data)
     assert texts(load(again, None)) == TEXTS
-
-
-def test_a_summary():
-    dataset = read(grouped(y_train=["ab"] * 10 + [None] * 10))
-    told = text_summary(dataset)["train"]
-    assert (told["lines"], told["labeled"], told["groups"]) == (20, 10, 5)
-    assert told["widths"] == [40.0] * 5
-    assert told["lengths"] == [2.0] * 5
-    assert told["characters"] == {"a": 10, "b": 10}
 
 
 # Real data

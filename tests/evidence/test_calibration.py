@@ -12,8 +12,11 @@ from semilla.inference.calibration import (
     acceptance,
     calibrate,
     calibrate_readings,
+    calibrated,
     calibration_error,
     cross_fitted,
+    cross_fitted_readings,
+    fit_power,
     fit_temperature,
     softmax,
     threshold,
@@ -185,12 +188,13 @@ def _readings(count=4000, power=0.5, seed=0):
     random = np.random.default_rng(seed)
     true = random.uniform(0.3, 0.999, count)
     lengths = random.integers(5, 60, count)
-    return true ** (1 / power), random.binomial(lengths, true) / lengths, lengths
+    sure = np.asarray(true ** (1 / power), np.float32)
+    return sure, random.binomial(lengths, true) / lengths, lengths.astype(float), np.arange(count)
 
 
 def test_the_temperature_of_readings_makes_confidence_the_share_of_right_characters():
-    confidence, right, lengths = _readings()
-    card = calibrate_readings(confidence, right, lengths, "development")
+    readings = _readings()
+    card = calibrate_readings(*readings, "development")
     assert card["temperature"] == pytest.approx(2.0, rel=0.03)
     before, after = card["error"]
     assert before > 0.1
@@ -198,12 +202,27 @@ def test_the_temperature_of_readings_makes_confidence_the_share_of_right_charact
     assert card["n"] == 4000
     accepted = [row[1] for row in card["acceptance"]]
     assert accepted == sorted(accepted, reverse=True)
+    sure = calibrated(readings[0], card["temperature"])
+    assert all((sure >= least).sum() == count for least, count, _ in card["acceptance"]), "as predict will count them"
+
+
+def test_the_lines_of_a_writer_stay_on_one_side_when_a_temperature_is_tried():
+    confidence, right, lengths, _ = _readings(400)
+    writers = np.repeat(np.arange(4), 100)
+    right[writers % 2 == 1] = 0.0
+    after = cross_fitted_readings(confidence, right, lengths, writers)
+    for odd in (0, 1):
+        other = writers % 2 != odd
+        wanted = calibrated(confidence[~other], fit_power(confidence[other], right[other], lengths[other]))
+        np.testing.assert_array_equal(after[~other], wanted)
+    alone = cross_fitted_readings(confidence, right, lengths, np.zeros(400, int))
+    assert np.isfinite(alone).all(), "one writer is halved"
 
 
 def test_few_readings_are_not_calibrated_and_perfect_ones_do_not_break_it():
-    confidence, right, lengths = _readings(20)
-    assert calibrate_readings(confidence, right, lengths, "test") is None
-    card = calibrate_readings(np.full(60, 0.9), np.ones(60), np.full(60, 9), "test")
+    assert calibrate_readings(*_readings(20), "test") is None
+    lengths, each = np.full(60, 9.0), np.arange(60)
+    card = calibrate_readings(np.full(60, 0.9, np.float32), np.ones(60), lengths, each, "test")
     assert 0 < card["temperature"] < 1.5 * 20
-    card = calibrate_readings(np.zeros(60), np.zeros(60), np.full(60, 9), "test")
+    card = calibrate_readings(np.zeros(60, np.float32), np.zeros(60), lengths, each, "test")
     assert np.isfinite(card["temperature"])

@@ -103,6 +103,17 @@ class Lines:
         return [shifted(eq.softmax(z), to - at) for z, at, to in zip(lines, seen, wanted, strict=True)]
 
 
+def squares(z: eq.Array, q: eq.Array) -> eq.Array:
+    """Summed over the symbols."""
+    return ((eq.softmax(z) - q) ** 2).sum(-1)
+
+
+def begun(method: Method) -> Method:
+    """As if every guess had had a symbol in it since the first step."""
+    method.onset.step.fill_(0)  # type: ignore[union-attr, operator]
+    return method
+
+
 def ctc(z: eq.Array, text: Text) -> float:
     """−log of the sum over every path that is read as the text, per symbol; 0 where there is none."""
     log_p = eq.log_softmax(z)
@@ -171,11 +182,11 @@ def test_ctc_mean_teacher_and_pi_model(lines: Lines, kind: type[Method], everyth
         student = lines.logits(theta, lines.u[1], lines.u_width)
         if everything:
             student = student + lines.logits(theta, lines.x[second], lines.x_width)
-        each = [over_frames(eq.mse_over_classes, z, q) for z, q in zip(student, taught, strict=True)]
+        each = [over_frames(squares, z, q) for z, q in zip(student, taught, strict=True)]
         return {"supervised": lines.supervised(theta), "consistency": 7 * GROWTH * float(np.mean(each))}
 
     info = Info(SYMBOLS, 4, 6)
-    assert_same(kind(info, weight=7.0, consistency_on="all" if everything else "unlabeled"), lines, expected)
+    assert_same(begun(kind(info, weight=7.0, consistency_on="all" if everything else "unlabeled")), lines, expected)
 
 
 @over_lines
@@ -341,11 +352,11 @@ def test_attention_mean_teacher_and_pi_model(decoder: Decoder, kind: type[Method
 
     def expected(theta: eq.Array) -> eq.Terms:
         student = [fed(theta, u, text) for u, text in zip(learned, texts, strict=True)]
-        each = [over_symbols(eq.mse_over_classes, z, p) for z, p in zip(student, q, strict=True)]
+        each = [over_symbols(squares, z, p) for z, p in zip(student, q, strict=True)]
         return {"supervised": decoder.supervised(theta), "consistency": 7 * GROWTH * float(np.mean(each))}
 
     info = Info(SYMBOLS, 4, 6)
-    assert_same(kind(info, weight=7.0, consistency_on="all" if everything else "unlabeled"), decoder, expected)
+    assert_same(begun(kind(info, weight=7.0, consistency_on="all" if everything else "unlabeled")), decoder, expected)
 
 
 @over_decoders
@@ -386,3 +397,22 @@ def test_one_pass_is_refused_to_a_decoder(kind: type[Method]) -> None:
     with pytest.raises(UsageError) as caught:
         assert_same(kind(Info(SYMBOLS, 4, 6), joint=True), DECODERS[0], lambda theta: {})
     assert caught.value.code == "U123"
+
+
+@pytest.mark.parametrize("kind", [MeanTeacher, PiModel])
+def test_the_ramp_begins_where_the_plateau_of_empty_guesses_ends(kind: type[Method]) -> None:
+    """Nothing is read up to step 3; from then on the ramp counts, whatever is read later."""
+    lines, weights = Lines(3), []
+    method = kind(Info(SYMBOLS, 4, 6), weight=1.0, ramp=0.4)
+    empty, read = lines.theta.copy(), lines.theta.copy()
+    empty[0, -1] += 50.0
+    read[0, -1] -= 50.0
+    for step, theta in enumerate([empty, empty, empty, read, empty, read, read, read]):
+        net, ema = lines.net(theta), lines.net(theta).eval()
+        run = Run(lines.task, ema, step, 10, randomness.generator(0, "method", step))
+        method(net, lines.batch(method), run)
+        weights.append(method.onset.progress(run, lines.task.guess(net(lines.batch(method).u[0]))))
+        restored = kind(Info(SYMBOLS, 4, 6))
+        restored.load_state_dict(method.state_dict())
+        assert restored.onset.step == method.onset.step
+    assert weights == pytest.approx([0, 0, 0, 0, 0.1, 0.2, 0.3, 0.4])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import pairwise
 
 from semilla.checking.findings import Finding, Item
 from semilla.checking.material import Material
 from semilla.data.text import line_form
-from semilla.tasks.alphabet import RARE, Character, characters, described
+from semilla.tasks.alphabet import RARE, Character, characters, described, frames_needed
 from semilla.text import many
 
 FRAME = 4
@@ -96,9 +95,7 @@ def _narrow(material: Material) -> list[Finding]:
     for row, (facts, label) in enumerate(zip(material.facts, material.manifest.labels, strict=False)):
         if facts is None or not label:
             continue
-        frames = -(-line_form(material.height).width_of(facts) // FRAME)
-        needed = len(label) + sum(one == other for one, other in pairwise(label))
-        if needed > frames:
+        if frames_needed(label) > -(-line_form(material.height).width_of(facts) // FRAME):
             note = f"{facts.width} × {facts.height} px for {many(len(label), 'character')}: {label[:60]}"
             items.append(Item((row,), note))
     if not items:

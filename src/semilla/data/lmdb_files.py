@@ -75,12 +75,11 @@ class LmdbPictures:
         return os.path.abspath(self.file)
 
 
-def read_lmdb(place: str, labeled: bool = True) -> Found:
+def read_lmdb(place: str) -> Found:
     """Read the labels of an LMDB; its pictures stay where they are.
 
     Args:
         place: its folder, or its data file.
-        labeled: whether to read labels at all.
 
     Raises:
         DataError: D006, the file is damaged; D007, the library is missing; D073, a label that is not UTF-8; D170, no
@@ -97,7 +96,7 @@ def read_lmdb(place: str, labeled: bool = True) -> Found:
             key, more = _key("image", missing[0]).decode(), f" ({len(missing):,} in all)" if len(missing) > 1 else ""
             message = f"{name}: it says {count:,} samples, and {key} is not there{more}"
             raise DataError("D171", message, "write the LMDB again")
-        labels = [_label(transaction, number, name) if labeled else None for number in range(1, count + 1)]
+        labels = [_label(transaction, number, name) for number in range(1, count + 1)]
     pictures = LmdbPictures(file, np.arange(1, count + 1), (found.st_size, found.st_mtime_ns))
     paths = tuple(pictures.name(row) for row in range(count))
     known = sum(label is not None for label in labels)

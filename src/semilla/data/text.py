@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from semilla.data import encoded, folders
 from semilla.data.blobs import Blobs
-from semilla.data.dataset import UNKNOWN, Dataset, Examples, Inputs
+from semilla.data.dataset import UNKNOWN, Dataset, Examples
 from semilla.data.images import NARROWEST, Images, LineForm, to_line
 from semilla.data.joined import Found, joined, prefixes, with_prefix
 from semilla.data.labels import IntArray
-from semilla.data.lines import Lines, widths_of
+from semilla.data.lines import Lines
 from semilla.data.lists import Columns
 from semilla.data.lmdb_files import lmdb_file, read_lmdb
 from semilla.data.manifest import PARTS, Manifest
@@ -293,45 +292,3 @@ def _column(given: Mapping[str, Any], name: str, count: int) -> list[Any]:
         message = f"arrays: x_{part} has {count} pictures, {name} {len(cells)} values"
         raise DataError("D082", message, "give one value for each picture")
     return cells
-
-
-# A look
-
-
-def text_summary(dataset: Dataset) -> dict[str, Any]:
-    """What there is, in numbers: for a look before training. Texts of unlabeled lines are not known, nor read.
-
-    Returns:
-        By part, ``train``, ``development`` and ``test``: ``lines``, ``labeled``, ``groups``; ``widths`` and
-        ``lengths``, of pictures in pixels and of texts in characters, each the least, the 5th, 50th and 95th percentile
-        and the most, None where there is nothing; and ``characters``, how often each is there, the most frequent first.
-    """
-    rows = 0
-    told = {}
-    own: dict[str, tuple[Inputs, IntArray]] = {"train": (dataset.inputs, dataset.labels)}
-    held = {"development": dataset.development, "test": dataset.test}
-    own |= {part: (examples.inputs, examples.labels) for part, examples in held.items() if examples is not None}
-    for part, (inputs, labels) in own.items():
-        texts = [dataset.classes[number] for number in labels.tolist() if number != UNKNOWN]
-        groups = dataset.manifest.groups[rows : rows + len(labels)] if dataset.manifest is not None else ()
-        rows += len(labels)
-        told[part] = {
-            "lines": len(labels),
-            "labeled": len(texts),
-            "groups": len({*groups} - {""}),
-            "widths": _quantiles(widths_of(inputs)),
-            "lengths": _quantiles(np.array([len(text) for text in texts], np.int64)),
-            "characters": _characters(texts),
-        }
-    return told
-
-
-def _quantiles(values: npt.NDArray[np.int64] | None) -> list[float] | None:
-    if values is None or not len(values):
-        return None
-    return [float(value) for value in np.quantile(values, [0, 0.05, 0.5, 0.95, 1])]
-
-
-def _characters(texts: Iterable[str]) -> dict[str, int]:
-    counts = Counter(character for text in texts for character in text)
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -132,7 +132,7 @@ def _of_pictures(
         first = f"{manifest.paths[bad[0]]} ({found.problems[bad[0]]})"
         raise DataError("D014", f"{len(bad)} of {len(rows)} pictures cannot be read; first: {first}", "remove them")
     if trained is not None:
-        _check_leak(trained, {found.digests[row]: manifest.paths[row] for row in rows})
+        check_leak(trained, {found.digests[row]: manifest.paths[row] for row in rows})
     index = np.array(rows, np.int64)
     truth = _positions(model, [manifest.labels[row] or "" for row in rows])
     return HeldOut(_Selected(found.pixels, index), truth, [manifest.paths[row] for row in rows], notes=notes)
@@ -204,8 +204,16 @@ def _positions(model: Model, names: list[str]) -> npt.NDArray[np.int64]:
     return np.array([place[name] for name in names], np.int64)
 
 
-def _check_leak(folder: Path, digests: dict[str, str]) -> None:
-    """Refuse pictures whose bytes were trained on."""
+def check_leak(folder: Path, digests: dict[str, str]) -> None:
+    """Refuse pictures that were trained on.
+
+    Args:
+        folder: of the fit.
+        digests: the pictures' names by their digests.
+
+    Raises:
+        DataError: D030.
+    """
     path = folder.parent.parent / "manifest.jsonl"
     if not path.is_file():
         return

@@ -2,7 +2,10 @@
 
 The lines of one writer, or of one document, are alike: an interval that took them for independent would be too narrow.
 So whole groups are drawn, again and again (the cluster bootstrap: Davison & Hinkley, Bootstrap Methods and Their
-Application, 1997, §3.8); lines without a group are each one of its own.
+Application, 1997, §3.8); lines without a group are each one of its own. Of few groups the draws lie too close together:
+the interval reaches as many of their standard deviations, or as many times as far as their quantiles, as Student's t
+does for so many groups, and with one group nothing is known (Hesterberg, What teachers should know about the bootstrap,
+The American Statistician 2015, arXiv 1411.5279, on the narrowness bias).
 """
 
 from __future__ import annotations
@@ -38,19 +41,26 @@ class Edits(NamedTuple):
         """The character error rate: all edits by all characters."""
         return float(self.edits.sum() / max(1, self.lengths.sum()))
 
+    @property
+    def many(self) -> int:
+        """How many groups there are."""
+        return len(np.unique(self.groups))
+
 
 def cer_interval(own: Edits) -> Interval:
     """The character error rate with its interval over groups."""
     edits, lengths = _drawn(own.groups, np.stack([own.edits, own.lengths]))
-    return _interval(own.cer, edits / np.maximum(lengths, 1))
+    return _interval(own.cer, edits / np.maximum(lengths, 1), own.many, (0.0, max(1.0, own.cer)))
 
 
 def cer_change(own: Edits, other: Edits) -> tuple[Interval, Interval]:
     """How far one error rate lies from another on the same lines: own − other, and as a share of the other."""
     mine, lengths, theirs = _drawn(own.groups, np.stack([own.edits, own.lengths, other.edits]))
     lengths, base = np.maximum(lengths, 1), max(other.cer, 1e-12)
-    difference = _interval(own.cer - other.cer, (mine - theirs) / lengths)
-    return difference, _interval(own.cer / base - 1, mine / np.maximum(theirs, 1) - 1)
+    most = max(1.0, own.cer, other.cer)
+    difference = _interval(own.cer - other.cer, (mine - theirs) / lengths, own.many, (-most, most))
+    relative = _interval(own.cer / base - 1, mine / np.maximum(theirs, 1) - 1, own.many, (-1.0, most / base))
+    return difference, relative
 
 
 def judge_reading(method: str, own: Edits, baseline: str, other: Edits, used: float | None = None) -> Verdict:
@@ -69,8 +79,9 @@ def judge_reading(method: str, own: Edits, baseline: str, other: Edits, used: fl
     if used is not None and used < USED:
         word = "cannot tell"
     mine, theirs = (Interval(1 - each.mean, 1 - each.high, 1 - each.low) for each in map(cer_interval, (own, other)))
-    needed = _needed(difference, own)
-    return Verdict(word, method, baseline, len(own.edits), mine, theirs, difference, needed, used, LEVEL, MEASURE)
+    needed, n = _needed(difference, own), len(own.edits)
+    groups = own.many if own.many < n else None
+    return Verdict(word, method, baseline, n, mine, theirs, difference, needed, used, LEVEL, MEASURE, groups)
 
 
 def _needed(difference: Interval, own: Edits) -> int | None:
@@ -91,6 +102,15 @@ def _drawn(groups: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> npt.ND
     return drawn
 
 
-def _interval(mean: float, draws: npt.NDArray[np.float64]) -> Interval:
+def _interval(mean: float, draws: npt.NDArray[np.float64], groups: int, limits: tuple[float, float]) -> Interval:
+    """The interval of a mean from bootstrap draws over so many groups, within what is possible at all."""
+    if groups < 2:
+        return Interval(mean, *limits)
+    from scipy import stats  # a second to import
+
+    normal = float(stats.norm.ppf((1 + LEVEL) / 2))
+    wider = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) / normal * np.sqrt(groups / (groups - 1))
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean, float(low), float(high))
+    least = normal * float(draws.std())
+    below, above = (wider * max(least, float(reach)) for reach in (mean - low, high - mean))
+    return Interval(mean, max(limits[0], mean - below), min(limits[1], mean + above))

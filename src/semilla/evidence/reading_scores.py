@@ -11,9 +11,11 @@ import numpy as np
 
 from semilla import files
 from semilla.data.dataset import UNKNOWN, Dataset, Inputs, held_out_fingerprint, take
+from semilla.data.labels import IntArray
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.errors import DataError, StateError, UsageError
+from semilla.evidence.held_out import check_leak
 from semilla.evidence.intervals import Interval, wilson
 from semilla.evidence.reading import Edits, cer_interval
 from semilla.inference.reader import Reader
@@ -67,7 +69,6 @@ class ReadingScores:
 
     def summary(self) -> dict[str, Any]:
         """As plain values."""
-        told = {"case": self.protocol.case, "punctuation": self.protocol.punctuation, "symbols": self.protocol.symbols}
         return {
             "fit": self.fit,
             "part": self.part,
@@ -78,7 +79,7 @@ class ReadingScores:
             "accuracy": self.accuracy._asdict(),
             "1-ned": self.ned,
             "letters": self.letters,
-            "protocol": told,
+            "protocol": self.protocol.plain(),
         }
 
     def write_predictions(self, path: Path) -> None:
@@ -99,6 +100,7 @@ def evaluate_reading(
     reader: Reader,
     data: Any = None,
     part: str = "test",
+    allow_leak: bool = False,
     protocol: str = "exact",
     progress: TextIO | None = None,
 ) -> ReadingScores:
@@ -109,17 +111,23 @@ def evaluate_reading(
         reader: its model.
         data: other data; without such a part all its transcribed lines are scored.
         part: ``test`` or ``development``.
+        allow_leak: whether lines that were trained on are accepted.
         protocol: ``exact`` or ``english36``, see `semilla.tasks.spelling.Protocol`.
         progress: where the progress of decoding goes.
 
     Raises:
         UsageError: U009, the run does not say where its data came from; U121, no such protocol.
-        DataError: D061, there are no such lines; those of the reader of the data.
+        DataError: D030, some were trained on; D061, there are no such lines; those of the reader of the data.
         StateError: C026, the run's own held-out lines have changed.
     """
     rule = Protocol.preset(protocol)
     dataset = _own(folder, progress) if data is None else _other(reader, data, progress)
-    inputs, truths, names, groups = _held_out(dataset, part, whole=data is not None)
+    inputs, truths, names, groups, places = _held_out(dataset, part, whole=data is not None)
+    if data is not None and dataset.manifest is not None and not allow_leak:
+        digests = dataset.manifest.digests
+        check_leak(folder, {digests[place]: name for place, name in zip(places.tolist(), names, strict=True)})
+    if getattr(dataset, part) is None:
+        part = "transcribed"
     found = reader.read(inputs)
     counted = scores(found.texts, truths, rule)
     rates, exact = counted.rates(), counted.exact
@@ -158,10 +166,8 @@ def _other(reader: Reader, data: Any, progress: TextIO | None) -> Dataset:
     return load_data(replace(source, task="text", height=reader.height), progress)
 
 
-def _held_out(
-    dataset: Dataset, part: str, whole: bool
-) -> tuple[Inputs, list[str], list[str], np.ndarray[Any, np.dtype[np.int64]]]:
-    """Lines, truths, names and group numbers of a part."""
+def _held_out(dataset: Dataset, part: str, whole: bool) -> tuple[Inputs, list[str], list[str], IntArray, IntArray]:
+    """Lines, truths, names, group numbers, and rows in the manifest, of a part."""
     held, first = getattr(dataset, part), len(dataset.labels)
     if held is not None:
         first += len(dataset.development or ()) if part == "test" else 0
@@ -176,10 +182,10 @@ def _held_out(
     truths = [dataset.classes[label] for label in labels]
     manifest = dataset.manifest
     if manifest is None:
-        return inputs, truths, [f"line {place}" for place in places], places
+        return inputs, truths, [f"line {place}" for place in places], places, places
     groups = [manifest.groups[place] or f"\0{place}" for place in places]
     numbers = np.unique(groups, return_inverse=True)[1].astype(np.int64)
-    return inputs, truths, [manifest.paths[place] for place in places], numbers
+    return inputs, truths, [manifest.paths[place] for place in places], numbers, places
 
 
 def _percent(share: Interval) -> str:

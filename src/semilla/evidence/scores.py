@@ -203,7 +203,7 @@ def evaluate(
     folder = find_fit(Path(run), fit)
     model = load(folder)
     if isinstance(model, Reader):
-        return evaluate_reading(folder, model, data, part, protocol or "exact", progress)
+        return evaluate_reading(folder, model, data, part, allow_leak, protocol or "exact", progress)
     if protocol is not None:
         raise UsageError("U034", f"protocol = {protocol!r} is for models that read text", "leave it out")
     examples = held_out(model, folder, data, part, allow_leak, progress)

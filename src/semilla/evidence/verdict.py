@@ -26,8 +26,8 @@ SCOPE = (
 ACCURACY = "accuracy"
 """What is held against each other unless a verdict says otherwise: the share of the examples that are right."""
 
-FEW = 100
-"""Test labels below which a warning is given (D060)."""
+FEW, FEW_GROUPS = 100, 10
+"""Test labels, and groups of them such as writers, below which a warning is given (D060)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Verdict:
         used: share of the unlabeled draws that entered the loss; None for a method that does not choose.
         level: of the intervals.
         measure: what ``accuracy`` is the share of: of lines of text, the characters.
+        groups: of test examples that are alike, such as the lines of a writer; None where each stands by itself.
     """
 
     word: Word
@@ -60,10 +61,11 @@ class Verdict:
     used: float | None = None
     level: float = 0.95
     measure: str = ACCURACY
+    groups: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
-        names = ("word", "method", "baseline", "n", "needed", "used", "level", "measure")
+        names = ("word", "method", "baseline", "n", "needed", "used", "level", "measure", "groups")
         values = {name: getattr(self, name) for name in names}
         intervals = {name: list(getattr(self, name)) for name in ("accuracy", "baseline_accuracy", "difference")}
         return values | intervals
@@ -94,7 +96,8 @@ class Verdict:
             f"  {'difference':<{width}}  {_points(self.difference)}",
         ]
         told = "" if self.measure == ACCURACY else f"{self.measure} "
-        head = f"{told}on {self.n:,} test labels, with 95 % intervals over their choice (over draws: semilla compare):"
+        many = f"{self.n:,} test labels" + ("" if self.groups is None else f" of {self.groups:,} groups")
+        head = f"{told}on {many}, with 95 % intervals over their choice (over draws: semilla compare):"
         return [head, *rows, f"verdict: {self.sentence()}"]
 
     @property
@@ -120,12 +123,15 @@ class Verdict:
         if self.idle:
             few = "hardly any" if self.used else "no"
             return f"{few} unlabeled example was used, so the difference is not their doing"
+        if self.groups is not None and self.groups < 2:
+            return "all test lines are of one group, such as a writer, and of others nothing is known"
         if self.needed is None:
             return "no difference was seen, so no number of test labels can be named that settles it"
         if self.needed >= NEEDED_CAP:
             return f"the difference is so small that it would take more than {NEEDED_CAP:,} test labels to settle it"
         wanted = max(self.needed, self.n + 1)
-        return f"if the difference stays as it is, about {wanted:,} test labels instead of {self.n:,} settle it"
+        more = "" if self.groups is None else f", from as many times the {self.groups:,} groups,"
+        return f"if the difference stays as it is, about {wanted:,} test labels instead of {self.n:,}{more} settle it"
 
 
 def judge(

@@ -171,12 +171,16 @@ def _shows(path: str, character: str) -> bool:
     table = _table(path)
     if table is None or ord(character) not in table:
         return False
-    if unicodedata.combining(character):
-        return True  # it has ink only on a letter
+    if unicodedata.combining(character):  # it has ink only on a letter
+        return ord("o") not in table or _bitmap(path, f"o{character}") != _bitmap(path, "o")
     drawn = _bitmap(path, character)
     if drawn is None or drawn == _missing(path):
         return False
     return all(drawn != _bitmap(path, other) for other in _plainer(character) if ord(other) in table)
+
+
+_STROKED = {"đ": "d", "Đ": "D", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ħ": "h", "Ħ": "H", "ŧ": "t", "Ŧ": "T"}
+"""Letters with a stroke that Unicode does not take apart, and those a poor font draws in their place."""
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -201,7 +205,7 @@ def _plainer(character: str) -> set[str]:
     if len(parts) == 3:
         fewer.add(unicodedata.normalize("NFC", parts[0] + parts[2]))
     upper = character.upper() if character != character.upper() else ""
-    return {other for other in {*fewer, upper} if len(other) == 1}
+    return {other for other in {*fewer, upper, _STROKED.get(character, "")} if len(other) == 1}
 
 
 class Coverage:

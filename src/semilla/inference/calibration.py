@@ -59,7 +59,11 @@ def calibrate(logits: npt.ArrayLike, labels: npt.ArrayLike, fitted_on: str) -> d
 
 
 def calibrate_readings(
-    confidence: npt.ArrayLike, right: npt.ArrayLike, lengths: npt.ArrayLike, fitted_on: str
+    confidence: npt.NDArray[np.float32],
+    right: npt.NDArray[np.float64],
+    lengths: npt.NDArray[np.float64],
+    groups: npt.NDArray[np.int64],
+    fitted_on: str,
 ) -> dict[str, Any] | None:
     """What a recogniser's card says about calibration, from held-out lines.
 
@@ -70,31 +74,54 @@ def calibrate_readings(
         confidence: (N,) of each reading, in [0, 1].
         right: (N,) share of its characters that are right, in [0, 1].
         lengths: (N,) characters of the truth: longer lines weigh more.
+        groups: (N,) of the writer or document, or of the line itself.
         fitted_on: as for `calibrate`.
 
     Returns:
         As `calibrate`; ``acceptance`` counts the lines without any error. None for fewer than `SMALLEST` lines.
     """
-    confidence, right, lengths = (np.asarray(values, np.float64) for values in (confidence, right, lengths))
     if len(right) < SMALLEST:
         return None
-    temperature, first = fit_power(confidence, right, lengths), np.arange(len(right)) % 2 == 0
-    after = np.empty(len(right))
-    for own, other in ((first, ~first), (~first, first)):
-        after[own] = confidence[own] ** (1 / fit_power(confidence[other], right[other], lengths[other]))
+    temperature, after = (
+        fit_power(confidence, right, lengths),
+        cross_fitted_readings(confidence, right, lengths, groups),
+    )
     errors = [calibration_error(own, right, lengths) for own in (confidence, after)]
-    accepted = acceptance(confidence ** (1 / temperature), right >= 1)
+    accepted = acceptance(calibrated(confidence, temperature), right >= 1)
     known = {"temperature": temperature, "fitted_on": fitted_on, "n": len(right)}
     return {**known, "error": errors, "acceptance": accepted}
 
 
+def cross_fitted_readings(
+    confidence: npt.NDArray[np.float32],
+    right: npt.NDArray[np.float64],
+    lengths: npt.NDArray[np.float64],
+    groups: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """(N,) confidences, those of each half under the temperature of the other: what `cross_fitted` is for classes.
+
+    The lines of a group, such as a writer, are alike and stay together, unless there is one group alone.
+    """
+    _, number = np.unique(groups, return_inverse=True)
+    first = (number if number.any() else np.arange(len(right))) % 2 == 0
+    after = np.empty_like(confidence)
+    for own, other in ((first, ~first), (~first, first)):
+        after[own] = calibrated(confidence[own], fit_power(confidence[other], right[other], lengths[other]))
+    return after
+
+
+def calibrated(confidence: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
+    """Confidences whose logarithm is divided by a temperature: of a string's probability, as it were."""
+    return np.asarray(np.power(confidence, 1 / temperature), np.float32)
+
+
 def fit_power(
-    confidence: npt.NDArray[np.float64], right: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.floating[Any]], right: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
 ) -> float:
     """The temperature T for which confidence^(1/T) has the smallest cross-entropy to the shares that are right."""
     from scipy import optimize
 
-    log_p = np.log(np.clip(confidence, 1e-12, 1 - 1e-6))
+    log_p = np.log(np.clip(np.asarray(confidence, np.float64), 1e-12, 1 - 1e-6))
 
     def cross_entropy(log_inverse: float) -> float:
         scaled = log_p * np.exp(log_inverse)

@@ -12,7 +12,7 @@ from semilla.contract import Net
 from semilla.data.dataset import Dataset, Inputs, Split, take
 from semilla.data.labels import IntArray
 from semilla.data.leaks import row_hashes
-from semilla.inference.calibration import calibrate, calibrate_readings
+from semilla.inference.calibration import calibrate, calibrate_readings, calibrated
 from semilla.inference.reader import Reader
 from semilla.randomness import permutation
 from semilla.tasks.spelling import scores
@@ -54,14 +54,19 @@ def class_outputs(net: Net, views: Views, dataset: Dataset, parts: Split) -> Out
     return said | _said(net, views, "unlabeled", sample, parts.unlabeled_index[chosen])
 
 
-def readings_of(reader: Reader, dataset: Dataset, parts: Split) -> tuple[Outputs, list[dict[str, Any]]]:
-    """What a reader makes of the held-out parts, the labeled lines and a sample of the pool: figures, and texts.
+def readings_of(
+    reader: Reader, dataset: Dataset, parts: Split
+) -> tuple[Outputs, list[dict[str, Any]], dict[str, Any] | None]:
+    """What a reader makes of the held-out parts, the labeled lines and a sample of the pool.
 
-    For each line its row in the manifest and the confidence; where its text is known ``edits`` and ``lengths`` in
-    grapheme clusters, and the number of its group, or of the line itself where it has none.
+    Figures, texts, and what the figures say about calibration.
+
+    For each line its row in the manifest and the confidence as the network gives it; where its text is known ``edits``
+    and ``lengths`` in grapheme clusters, and the number of its group, or of the line itself where it has none. The
+    confidence beside a text is the calibrated one.
     """
     said: Outputs = {}
-    rows: list[dict[str, Any]] = []
+    read: list[tuple[str, list[dict[str, Any]]]] = []
     for part, inputs, truths, places in _to_read(dataset, parts):
         found = reader.read(inputs)
         names, groups = _named(dataset, part, places)
@@ -69,11 +74,17 @@ def readings_of(reader: Reader, dataset: Dataset, parts: Split) -> tuple[Outputs
         if truths is not None:
             counted = scores(found.texts, truths)
             said |= {f"{part}_edits": counted.edits, f"{part}_lengths": counted.length, f"{part}_groups": groups}
-        for place, (name, text) in enumerate(zip(names, found.texts, strict=True)):
-            known = {} if truths is None else {"truth": truths[place]}
-            sure = round(float(found.confidence[place]), 4)
-            rows.append({"part": part, "path": name, "text": text, **known, "confidence": sure})
-    return said, rows
+        rows = [{"part": part, "path": name, "text": text} for name, text in zip(names, found.texts, strict=True)]
+        if truths is not None:
+            rows = [{**row, "truth": truth} for row, truth in zip(rows, truths, strict=True)]
+        read.append((part, rows))
+    calibration = calibration_of(said)
+    temperature = 1.0 if calibration is None else calibration["temperature"]
+    told = []
+    for part, rows in read:
+        sure = calibrated(said[f"{part}_confidence"], temperature)
+        told += [{**row, "confidence": round(float(own), 4)} for row, own in zip(rows, sure, strict=True)]
+    return said, told, calibration
 
 
 def calibration_of(said: Outputs) -> dict[str, Any] | None:
@@ -84,7 +95,7 @@ def calibration_of(said: Outputs) -> dict[str, Any] | None:
         if f"{part}_edits" in said:
             edits, lengths = (said[f"{part}_{name}"].astype(np.float64) for name in ("edits", "lengths"))
             right = 1 - np.minimum(edits, lengths) / np.maximum(lengths, 1)
-            return calibrate_readings(said[f"{part}_confidence"], right, lengths, part)
+            return calibrate_readings(said[f"{part}_confidence"], right, lengths, said[f"{part}_groups"], part)
     return None
 
 

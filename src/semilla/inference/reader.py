@@ -14,6 +14,7 @@ from semilla.contract import Task
 from semilla.data.lines import Lines, is_lines
 from semilla.data.rows import Rows
 from semilla.errors import StateError
+from semilla.inference.calibration import calibrated
 from semilla.inference.forward import Answer
 from semilla.inference.lines import lines_of
 from semilla.inference.model import Model
@@ -104,8 +105,3 @@ def refuse_reader(model: Model, what: str) -> None:
     if model.card.get("alphabet") is not None:
         fix = "semilla predict, evaluate and report serve it; its weights are model.safetensors in the fit's folder"
         raise StateError("C028", f"the model reads text, and {what} is for models of classes", fix)
-
-
-def calibrated(confidence: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
-    """Confidences whose logarithm is divided by a temperature: of a string's probability, as it were."""
-    return np.asarray(np.power(confidence, 1 / temperature), np.float32)

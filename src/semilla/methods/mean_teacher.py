@@ -19,7 +19,8 @@ Defaults and deviations:
 * ``teacher_view`` and ``labeled_view`` are ours: with ``teacher_view="weak"`` and ``view="strong"`` the teacher sees
   the clearer picture, as in later work. None keeps the paper's way, in which all views are of one kind.
 * On strings the target is expressed at the positions of the student's view (`Task.align`); a decoder is fed the
-  teacher's string, so that both speak of the same symbol.
+  teacher's string, so that both speak of the same symbol. The squares are summed over the symbols (`squares`), and the
+  ramp begins where the teacher begins to read (`Onset`).
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ import torch
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
 from semilla.parts.forward import frozen_bn, training_mode
-from semilla.parts.losses import squared_error
+from semilla.parts.losses import squares
 from semilla.parts.monitors import usage
-from semilla.parts.ramps import Ramp, ramp
+from semilla.parts.ramps import Onset, Ramp, ramp
 from semilla.parts.targets import probs
 
 
@@ -76,26 +77,29 @@ class MeanTeacher(Method):
         own, teacher = labeled_view or view, teacher_view or view
         self.labeled_views = (own, teacher) if consistency_on == "all" else (own,)
         self.unlabeled_views = (teacher, view)
+        self.onset = Onset()
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Supervised loss, then the student's squared distance from the teacher."""
         task, bn = run.task, nullcontext if self.update_bn else frozen_bn
+        square = squares(task)
         prefix = task.prefix(batch.y)
         labeled = net(batch.x[0], prefix)
 
         with torch.no_grad(), training_mode(run.ema, self.teacher_bn == "batch"), frozen_bn(run.ema):
             teacher = run.ema(batch.u[0])
+        guess = task.guess(teacher)
         with bn(net):
-            student = net(batch.u[1], task.prefix(task.guess(teacher).target))
+            student = net(batch.u[1], task.prefix(guess.target))
         target = task.align(teacher, batch.u[0], batch.u[1])
-        difference = task.soft_loss(student, probs(target.logits), squared_error)
+        difference = task.soft_loss(student, probs(target.logits), square)
 
         if len(batch.x) == 2:  # the labeled examples follow the teacher too
             with torch.no_grad(), training_mode(run.ema, self.teacher_bn == "batch"), frozen_bn(run.ema):
                 again = run.ema(batch.x[1], prefix)
             target = task.align(again, batch.x[1], batch.x[0])
-            difference = torch.cat([difference, task.soft_loss(labeled, probs(target.logits), squared_error)])
+            difference = torch.cat([difference, task.soft_loss(labeled, probs(target.logits), square)])
 
-        weight = self.weight * ramp(run.progress, self.ramp, self.ramp_shape)
+        weight = self.weight * ramp(self.onset.progress(run, guess), self.ramp, self.ramp_shape)
         losses = {"supervised": task.loss(labeled, batch.y).mean(), "consistency": weight * difference.mean()}
         return losses, usage(probs(teacher.logits))

@@ -12,7 +12,8 @@ Defaults and deviations:
   differentiates both; with exchangeable views that is twice the gradient, so its λ are half as large in effect.
 * ``consistency_on="unlabeled"``, as in the later references; the author's term covers ``"all"`` examples.
 * On strings the target is expressed at the positions of the other view (`Task.align`), and strings without a symbol in
-  it teach nothing.
+  it teach nothing. The squares are summed over the symbols (`squares`), and the ramp begins where the network begins
+  to read (`Onset`).
 * BatchNorm keeps running statistics of the labeled pass only (``frozen_bn``), as in the MixMatch repository, TorchSSL
   and USB; the author updates them in every pass (``update_bn=True``).
 """
@@ -26,9 +27,9 @@ import torch
 
 from semilla.contract import Batch, Info, Logs, Losses, Method, Net, Run
 from semilla.parts.forward import frozen_bn
-from semilla.parts.losses import squared_error
+from semilla.parts.losses import squares
 from semilla.parts.monitors import usage
-from semilla.parts.ramps import Ramp, ramp
+from semilla.parts.ramps import Onset, Ramp, ramp
 from semilla.parts.targets import probs
 
 
@@ -64,27 +65,30 @@ class PiModel(Method):
         self.both_branches, self.update_bn = both_branches, update_bn
         self.labeled_views = (view,) * (2 if consistency_on == "all" else 1)
         self.unlabeled_views = (view, view)
+        self.onset = Onset()
 
     def forward(self, net: Net, batch: Batch, run: Run) -> tuple[Losses, Logs]:
         """Supervised loss, then the squared difference of two passes over the unlabeled (or all) examples."""
         task, bn = run.task, nullcontext if self.update_bn else frozen_bn
+        square = squares(task)
         prefix = task.prefix(batch.y)
         labeled = net(batch.x[0], prefix)
 
         with torch.set_grad_enabled(self.both_branches), bn(net):
             first = net(batch.u[0])
+        guess = task.guess(first)
         with bn(net):
-            second = net(batch.u[1], task.prefix(task.guess(first).target))
+            second = net(batch.u[1], task.prefix(guess.target))
         target = task.align(first, batch.u[0], batch.u[1])
-        difference = task.soft_loss(second, probs(target.logits), squared_error)
+        difference = task.soft_loss(second, probs(target.logits), square)
 
         if len(batch.x) == 2:  # the labeled examples agree with themselves too
             with bn(net):
                 again = net(batch.x[1], prefix)
             p = probs(task.align(labeled, batch.x[0], batch.x[1]).logits)
             q = p if self.both_branches else p.detach()
-            difference = torch.cat([difference, task.soft_loss(again, q, squared_error)])
+            difference = torch.cat([difference, task.soft_loss(again, q, square)])
 
-        weight = self.weight * ramp(run.progress, self.ramp, self.ramp_shape)
+        weight = self.weight * ramp(self.onset.progress(run, guess), self.ramp, self.ramp_shape)
         losses = {"supervised": task.loss(labeled, batch.y).mean(), "consistency": weight * difference.mean()}
         return losses, usage(probs(first.logits))

@@ -42,7 +42,7 @@ class AttentionReader(nn.Module):
     Text runs in one direction, and the attention knows it: each frame says which part of a symbol it is, between 0 and
     1, the sum up to a frame is its place, and symbol i looks the less at a frame the farther its place is from i. The
     sums have a gradient, as in continuous integrate-and-fire (Dong & Xu 2020, arXiv 1905.11235), so all positions are
-    still trained at once. After 400 steps on rendered words 11 % of the characters were wrong, without it 92 %.
+    still trained at once. Without it rendered words taught nothing in 400 steps, in trials that no benchmark repeats.
 
     Args:
         classes: symbols, the end among them.

@@ -19,7 +19,7 @@ class CRNN(nn.Module):
 
     An LSTM takes as many steps as there are frames, whatever a processor could do at once, so those for a CPU are
     small. Each stands beside the identity, so that the classifier sees what the convolutions found from the first step
-    on; without it nothing but blanks was read for more than 300 steps.
+    on; without it nothing but blanks was read for hundreds of steps, in trials that no benchmark here repeats.
 
     Args:
         classes: symbols, the blank among them.
@@ -47,7 +47,7 @@ class CRNN(nn.Module):
         blank_first(self.classifier)
 
     def forward(self, inputs: Tensor, width: Tensor | None = None) -> Output:
-        """(B, channels, height, W), widths (B,) → logits (B, ⌈W / 4⌉, classes), features (B, ⌈W / 4⌉, 8 · width)."""
+        """(B, channels, height, W), widths (B,) → logits (B, ⌈W / 4⌉, classes), features (B, ⌈W / 4⌉, 6 · width)."""
         frames, lengths = self.encoder(inputs, width)
         valid = None if width is None else places(lengths, frames.shape[1])
         for layer in self.recurrent:

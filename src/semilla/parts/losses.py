@@ -8,10 +8,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from semilla.contract import Divergence, Task
+
 
 def squared_error(logits: Tensor, q: Tensor) -> Tensor:
     """Mean over the classes of (softmax(logits) − q)²: the consistency loss of Π-model, Mean Teacher and MixMatch."""
     return (logits.float().softmax(-1) - q.float()).square().mean(-1)
+
+
+def squared_distance(logits: Tensor, q: Tensor) -> Tensor:
+    """Sum over the symbols of (softmax(logits) − q)²: `squared_error` for strings.
+
+    Alphabets have 11 symbols or 230: a mean over them would be worth the less the larger the alphabet is.
+    """
+    return (logits.float().softmax(-1) - q.float()).square().sum(-1)
+
+
+def squares(task: Task) -> Divergence:
+    """The square that consistency is measured by where a label is what the task says."""
+    return squared_error if task.name == "classes" else squared_distance
 
 
 def cross_entropy(logits: Tensor, q: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.numpy
 
 from semilla import files
@@ -18,12 +19,12 @@ from semilla.errors import StateError
 from semilla.evidence.intervals import wilson
 from semilla.evidence.reading import MEASURE, Edits, cer_change, cer_interval
 from semilla.evidence.verdict import Verdict
-from semilla.inference.calibration import calibration_error
+from semilla.inference.calibration import BINS, bins_of, calibrated, calibration_error, cross_fitted_readings
 from semilla.reporting import charts, gallery
-from semilla.reporting.figures import OTHER, OWN, Chart, draw, percent, table
+from semilla.reporting.figures import INK, OTHER, OWN, Chart, draw, percent, table
 from semilla.reporting.page import minus, render, thumbnail
 from semilla.reporting.provenance import private, provenance
-from semilla.reporting.run_data import BASELINE, FitData, RunData
+from semilla.reporting.run_data import BASELINE, FitData, FloatArray, RunData
 from semilla.reporting.verdict import HEADLINES, start_words
 from semilla.tasks.spelling import graphemes, letter_errors, scores
 
@@ -31,7 +32,7 @@ SHOWN = 20
 """Lines in a gallery."""
 WIDEST = 620
 """Pixels of a line's picture at most."""
-_BYTES, _BINS, _FEW = 2**30, 10, 5
+_BYTES, _FEW = 2**30, 5
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,15 @@ def edits_of(fit: Path, part: str) -> Edits:
     Raises:
         StateError: C022, the fit's outputs have no such part.
     """
-    found = safetensors.numpy.load(files.read_bytes(fit / "outputs.safetensors", _BYTES))
+    found = _tensors(fit)
     names = [f"{part}_{name}" for name in Edits._fields]
     if not set(names) <= found.keys():
         raise StateError("C022", f"{fit.name} has no readings of a {part} part", "train with a test part")
     return Edits(*(found[name] for name in names))
+
+
+def _tensors(fit: Path) -> dict[str, npt.NDArray[Any]]:
+    return safetensors.numpy.load(files.read_bytes(fit / "outputs.safetensors", _BYTES))
 
 
 def _of_part(run: RunData, part: str) -> list[dict[str, Any]]:
@@ -220,41 +225,53 @@ def _compared(reading: str, truth: str | None) -> tuple[list[tuple[str, bool]], 
 
 
 def _reliability_chart(run: RunData) -> Chart | None:
-    """How many characters are right where the reader is so sure."""
+    """How many characters are right where the reader is so sure, as it was trained and calibrated."""
     part, rows = _scored(run)
     if not rows:
         return None
-    counted = scores([row["text"] for row in rows], [row["truth"] for row in rows])
-    right = 1 - np.minimum(counted.edits, counted.length) / np.maximum(counted.length, 1)
-    sure = np.array([row["confidence"] for row in rows])
-    place = np.clip((sure * _BINS).astype(int), 0, _BINS - 1)
-    bins = [(k, place == k) for k in range(_BINS) if (place == k).sum() >= _FEW]
-    points = [
-        (
-            float(sure[own].mean()),
-            float(np.average(right[own], weights=np.maximum(counted.length[own], 1))),
-            int(own.sum()),
-        )
-        for _, own in bins
-    ]
-    error = calibration_error(sure, right, counted.length)
+    fit, folder = run.model, run.folder / "fits" / run.model.name
+    own, confidence = edits_of(folder, part), _tensors(folder)[f"{part}_confidence"]
+    lengths = own.lengths.astype(np.float64)
+    right = 1 - np.minimum(own.edits, lengths) / np.maximum(lengths, 1)
+    named = {"as trained": confidence}
+    if calibration := fit.card.get("calibration"):
+        chose = calibration.get("fitted_on") == part  # then half by half, or the lines would praise what they chose
+        fitted = cross_fitted_readings(confidence, right, lengths, own.groups) if chose else None
+        named["calibrated"] = calibrated(confidence, calibration["temperature"]) if fitted is None else fitted
+    points = {name: _bins(sure, right, lengths) for name, sure in named.items()}
+    errors = {name: calibration_error(sure, right, lengths) for name, sure in named.items()}
+    last = list(named)[-1]
 
     def paint(axes: Any) -> None:
-        axes.plot([0, 1], [0, 1], color=OTHER, linewidth=0.9)
-        axes.plot([x for x, _, _ in points], [y for _, y, _ in points], "o-", color=OWN, linewidth=1.6)
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.9, alpha=0.5)
+        for name, shown in points.items():
+            style: dict[str, Any] = {"color": OWN, "marker": "o"} if name == last else {"color": OTHER, "marker": "s"}
+            axes.plot([x for x, _, _ in shown], [y for _, y, _ in shown], linewidth=1.6, label=name, **style)
         axes.set(xlabel="confidence", ylabel="characters right", xlim=(0, 1.01), ylim=(0, 1.03))
         axes.grid()
+        axes.legend(loc="upper left")
 
+    said = ", ".join(f"{name} {percent(error)}" for name, error in errors.items())
     return draw(
         "reliability",
         (4.6, 3.6),
         paint,
         caption=f"On the diagonal a confidence is the share of the characters that are right ({part} part; points of "
-        f"fewer than {_FEW} lines are left out). Expected calibration error: {percent(error)}.",
-        alt=f"Reliability diagram of readings; expected calibration error {percent(error)}.",
-        header=("confidence", "right", "lines"),
-        rows=points,
+        f"fewer than {_FEW} lines are left out). Expected calibration error: {said}.",
+        alt=f"Reliability diagram of readings. Expected calibration error: {said}.",
+        header=("confidences", "confidence", "right", "lines"),
+        rows=[(name, *point) for name, shown in points.items() for point in shown],
     )
+
+
+def _bins(sure: FloatArray, right: FloatArray, lengths: FloatArray) -> list[tuple[float, float, int]]:
+    """Mean confidence, share of right characters, and lines, of each bin of confidence that has enough lines."""
+    places = bins_of(sure.astype(np.float64))
+    chosen = [own for k in range(BINS) if (own := places == k).sum() >= _FEW]
+    weights = np.maximum(lengths, 1)
+    return [
+        (float(sure[own].mean()), float(np.average(right[own], weights=weights[own])), int(own.sum())) for own in chosen
+    ]
 
 
 def is_reading(fit: FitData) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from string import ascii_letters, ascii_lowercase, digits, punctuation
 from typing import Final
 
@@ -175,6 +176,11 @@ def characters(
         )
         for symbol, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
+
+
+def frames_needed(text: str) -> int:
+    """Frames without which CTC cannot write a text: one for each symbol, and a blank between equal ones."""
+    return len(text) + sum(one == other for one, other in pairwise(text))
 
 
 def described(symbol: str) -> str:

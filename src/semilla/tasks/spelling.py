@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Protocol:
 
         The latter is the rule of Baek et al., "What is wrong with scene text recognition model comparisons?", ICCV
         2019, arXiv 1904.01906, and of those who compare with it: small letters, then digits and a to z alone, the rest
-        deleted. Nothing is composed or folded before, so é counts as nothing.
+        deleted. Nothing is folded before: é counts as nothing, in one piece or in two, which are the same text here.
 
         Raises:
             UsageError: U121, there is none of that name.
@@ -58,6 +58,10 @@ class Protocol:
         if name not in known:
             raise UsageError("U121", f"no protocol {name!r} of comparison", f"one of {', '.join(known)}")
         return known[name]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values: it stands beside every score."""
+        return {"case": self.case, "punctuation": self.punctuation, "symbols": self.symbols}
 
     def apply(self, text: str) -> str:
         """The text as it is compared."""

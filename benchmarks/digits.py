@@ -2,6 +2,7 @@
 
     python benchmarks/digits.py --search      choose the settings; writes results/digits-search.json and the recipes
     python benchmarks/digits.py               the table on the test part; writes results/digits.md and digits.json
+    python benchmarks/digits.py --check 5     5 draws of every method anew, beside the table's; writes digits-check.json
 
 The search tries the same number of settings for every method, supervised included: two learning rates × three choices
 listed below, each on three label draws that the table does not use, scored on the development part. What it chooses is
@@ -24,7 +25,7 @@ import numpy as np
 from machine import provenance
 from semilla.config import recipe
 from semilla.evidence.comparison import Job, as_json, format_gain, run_jobs, summarise
-from semilla.evidence.intervals import Interval
+from semilla.evidence.intervals import Interval, paired_gain
 from semilla.methods import names_for
 
 RESULTS = Path(__file__).parent / "results"
@@ -104,6 +105,27 @@ def table(draws: int) -> None:
     render()
 
 
+def check(draws: int) -> None:
+    """Hold some draws of now against the table: after an optimisation nothing may have dropped."""
+    rows = json.loads((RESULTS / "digits.json").read_text())["rows"]
+    before = {row["method"]: row["scores"][:draws] for row in rows}
+    began = time.monotonic()
+    options = {"data": "digits", "labels": LABELS, "evaluate_every": COMMON["steps"], **CPU}
+    outcomes = run_jobs([Job(method, seed, options) for method in METHODS for seed in range(draws)])
+    now = {row["method"]: row["scores"] for row in as_json(summarise(outcomes))}
+    for method in METHODS:
+        change = 100 * np.subtract(now[method], before[method])
+        print(
+            f"{method:<14}{100 * np.mean(before[method]):7.2f} → {100 * np.mean(now[method]):.2f} %  by draw: {change}"
+        )
+    change = np.subtract([now[method] for method in METHODS], [before[method] for method in METHODS])
+    gain = paired_gain(change.mean(0), np.zeros(draws))
+    print(f"all methods: {format_gain(gain)} points")
+    made = {"before": before, "now": now, "change": gain._asdict(), "wall_seconds": round(time.monotonic() - began)}
+    text = json.dumps(made | provenance(*PACKAGES), indent=1)
+    (RESULTS / "digits-check.json").write_text(text + "\n")
+
+
 def render() -> None:
     """Print the table of the saved scores, write it as Markdown and note each score in its recipe."""
     chosen = json.loads((RESULTS / "digits-search.json").read_text())
@@ -162,8 +184,11 @@ if __name__ == "__main__":
     parser.add_argument("--method", action="append", choices=METHODS, help="only this method in the search")
     parser.add_argument("--render", action="store_true", help="print the saved table again, without training")
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--check", type=int, metavar="N", help="make N draws anew and hold them against the table's")
     arguments = parser.parse_args()
-    if arguments.search:
+    if arguments.check:
+        check(arguments.check)
+    elif arguments.search:
         search(arguments.method or list(METHODS))
     elif arguments.render:
         render()

@@ -123,8 +123,8 @@ def evaluate_reading(
     rule = Protocol.preset(protocol)
     dataset = _own(folder, progress) if data is None else _other(reader, data, progress)
     inputs, truths, names, groups, places = _held_out(dataset, part, whole=data is not None)
-    if data is not None and dataset.manifest is not None and not allow_leak:
-        digests = dataset.manifest.digests
+    digests = () if dataset.manifest is None else dataset.manifest.digests
+    if data is not None and digests and not allow_leak:
         check_leak(folder, {digests[place]: name for place, name in zip(places.tolist(), names, strict=True)})
     if getattr(dataset, part) is None:
         part = "transcribed"

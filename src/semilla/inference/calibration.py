@@ -82,10 +82,8 @@ def calibrate_readings(
     """
     if len(right) < SMALLEST:
         return None
-    temperature, after = (
-        fit_power(confidence, right, lengths),
-        cross_fitted_readings(confidence, right, lengths, groups),
-    )
+    temperature = fit_power(confidence, right, lengths)
+    after = cross_fitted_readings(confidence, right, lengths, groups)
     errors = [calibration_error(own, right, lengths) for own in (confidence, after)]
     accepted = acceptance(calibrated(confidence, temperature), right >= 1)
     known = {"temperature": temperature, "fitted_on": fitted_on, "n": len(right)}

@@ -298,7 +298,7 @@ def test_a_zeroed_tensor_changes_where_the_run_ends(whole, name):
 
 def test_no_tensor_can_be_left_out(whole):
     fit, (tensors, values, lines), digest = whole
-    assert {name.split(".")[0] for name in tensors} == {"net", "ema", "optimizer", "monitor", "generators"}
+    assert {name.split(".")[0] for name in tensors} == {"net", "ema", "method", "optimizer", "monitor", "generators"}
     for name in tensors:
         if name not in ("generators.torch", "monitor.prediction", "monitor.used"):  # the last two below
             left = {key: tensor for key, tensor in tensors.items() if key != name}

@@ -81,7 +81,7 @@ def test_sigterm_is_told_as_such_whatever_it_broke_into(monkeypatch, capsys):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
-        except Exception:
+        except Exception:  # as Python's own code does, which does not know what arrived
             raise KeyError("a thread that is not there") from None
 
     monkeypatch.setattr("semilla.cli.cli.main", command)

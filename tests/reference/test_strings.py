@@ -110,7 +110,8 @@ def squares(z: eq.Array, q: eq.Array) -> eq.Array:
 
 def begun(method: Method) -> Method:
     """As if every guess had had a symbol in it since the first step."""
-    method.onset.step.fill_(0)  # type: ignore[union-attr, operator]
+    assert isinstance(method, MeanTeacher | PiModel)
+    method.onset.step.fill_(0)
     return method
 
 

@@ -153,9 +153,9 @@ def _terminable() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminated)
     try:
         yield
-    except Exception as error:
-        if arrived and not isinstance(error, Interrupted):  # it broke into code, such as Python's own for threads, that
-            raise arrived[0] from error  # took it for something else
+    except Exception as error:  # whatever the signal broke into, such as Python's own code for threads, may make of it
+        if arrived and not isinstance(error, Interrupted):
+            raise arrived[0] from error
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

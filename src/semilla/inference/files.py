@@ -138,7 +138,7 @@ def predict(
     model.net.to(devices.choose_device(device)[0])
     if isinstance(model, Reader) and embeddings is not None:
         raise UsageError("U033", "embeddings: not for a model that reads text", "leave it out")
-    count = max(1, devices.available_cores() // 2) if workers is None else workers
+    count = max(1, devices.usual_threads() // 2) if workers is None else workers
     return _Job(model, wanted, place, parts, follow_links, max_pixels, count, progress, say).run(inputs)
 
 

@@ -67,7 +67,7 @@ def answers(
         workers: threads; 0 stands for one for each core, or one on a GPU.
     """
     device = next(net.parameters()).device
-    workers = workers or (devices.available_cores() if device.type == "cpu" else 1)
+    workers = workers or (devices.usual_threads() if device.type == "cpu" else 1)
 
     @torch.inference_mode()
     def answer(block: npt.NDArray[np.generic]) -> Answer:

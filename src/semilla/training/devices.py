@@ -57,6 +57,15 @@ def available_cores() -> int:
         return os.cpu_count() or 1
 
 
+def usual_threads() -> int:
+    """CPU threads where nobody says how many: one for each core, or OMP_NUM_THREADS if that is fewer.
+
+    Two programs that each take all cores are several times slower than two that share them.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(available_cores(), int(asked)) if asked.isdecimal() and int(asked) else available_cores()
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with that many CPU threads: the number changes the order of sums, so it belongs to a run's settings."""

@@ -19,7 +19,7 @@ from semilla.networks import weights as weight_files
 from semilla.networks.timm_backbone import TimmBackbone, download, pretraining
 from semilla.networks.weights import HUB, Weights
 from semilla.training import devices, probe, strings
-from semilla.training.devices import available_cores, choose_device, choose_precision
+from semilla.training.devices import choose_device, choose_precision, usual_threads
 
 RATES = {"sgd": 0.03, "adamw": 2e-3}
 FINE_TUNING_RATES = {"sgd": 3e-3, "adamw": 3e-4}
@@ -153,7 +153,7 @@ def complete(
     chosen["device"] = device
     small = dataset.kind == "vectors" or _side(dataset) <= 16
     text = dataset.kind == "text"
-    cores = (1, "several would wait for one another on so little work"), (available_cores(), "the cores it may use")
+    cores = (1, "several would wait for one another on so little work"), (usual_threads(), "the cores it may use")
     fill("threads", *cores[0 if small else 1])
     network, tuned = fill("network", *_network(settings, dataset, device)), settings.weights is not None
     if network.startswith(TIMM):

@@ -2,7 +2,6 @@
 
     python benchmarks/english_words.py --list                   the pieces, and which are done
     python benchmarks/english_words.py                          all that are left; writes results/english_words.json
-    python benchmarks/english_words.py --search                 settings, on 400 of the 2,000 transcribed crops
 
 Labeled: the training part of IIIT5K. Unlabeled: the training parts of SVT and ICDAR 2015, their transcriptions hidden.
 Tests: IIIT5K 3,000, SVT 647, ICDAR 2015 2,077. Truth and reading are compared by the 36-character protocol: small
@@ -10,7 +9,7 @@ letters, then digits and a to z alone. All methods and supervised training have 
 generated words alone, one network, the same labels and steps. The last averaged weights are scored once.
 
 Accuracy is exact match. The interval of a difference is by bootstrap over the words of a set and the seeds, both drawn
-anew together. Settings were chosen with ``--search``: 400 labeled crops were kept out of training there.
+anew together. Settings are those of the recipes for text (``--recipe text``), which have seen none of these words.
 """
 
 from __future__ import annotations
@@ -22,36 +21,24 @@ import numpy as np
 
 import cifar10
 from recognisers import RESAMPLES, asked, made, piece, start
+from semilla.config import recipe, recipe_for
 from semilla.data.dataset import UNKNOWN, Dataset, Examples, take
 from semilla.data.lines import Lines
 from semilla.data.rows import Rows
 from semilla.data.source import Source
 from semilla.data.sources import load
-from semilla.randomness import permutation
 from semilla.tasks.spelling import Protocol
 
 FOLDER = cifar10.DATA / "scene_text"
 PATH = cifar10.RESULTS / "english_words.json"
 RUNS = Path(__file__).parents[1] / "runs" / "english-words"
 HEIGHT, START_STEPS, GENERATED = 32, 4_000, 40_000
-STEPS, SEARCH_STEPS, KEPT_BACK = 1_500, 600, 400
-SEEDS = 3
+STEPS, SEEDS = 1_500, 3
 LABELED, UNLABELED = "iiit5k_train", ("svt_train", "ic15_train")
 TESTS = {"IIIT5K": "iiit5k_test", "SVT": "svt_test", "IC15": "ic15_test"}
 NETWORK: dict[str, Any] = {"network": "crnn", "alphabet": "english36"}
 BATCHES: dict[str, Any] = {"labeled_batch": 32, "unlabeled_batch": 64}
-METHODS: dict[str, dict[str, Any]] = {
-    "supervised": {"views": ("strong",)},
-    "mean_teacher": {"view": "strong", "teacher_view": "weak", "weight": 1.35},
-    "fixmatch": {"views": ("weak", "strong"), "labeled_view": "strong", "threshold": 0.8},
-}
-SEARCHED: dict[str, tuple[str, dict[str, Any]]] = {
-    "supervised": ("supervised", METHODS["supervised"]),
-    "supervised, photometric": ("supervised", {"views": ("photometric",)}),
-    "fixmatch, 0.8": ("fixmatch", METHODS["fixmatch"]),
-    "fixmatch, 0.95": ("fixmatch", METHODS["fixmatch"] | {"threshold": 0.95}),
-    "mean_teacher, 1.35": ("mean_teacher", METHODS["mean_teacher"]),
-}
+METHODS = ("supervised", "mean_teacher", "fixmatch")
 PIECES = [f"{method}-{seed}" for seed in range(SEEDS) for method in METHODS]
 PROTOCOL = Protocol.preset("english36")
 
@@ -71,39 +58,28 @@ def main() -> None:
         "height": HEIGHT,
     }
     made(PATH, found, "start", lambda: start(RUNS / "start", words | {"steps": START_STEPS, **NETWORK}))
-    if options.search:
-        for name, (method, own) in SEARCHED.items():
-            fitted(found, f"search {name}", method, own, 0, SEARCH_STEPS, KEPT_BACK)
-        return
     for name in PIECES if options.piece is None else [options.piece] if options.piece != "start" else []:
-        method, seed = name.rsplit("-", 1)
-        fitted(found, name, method, METHODS[method], int(seed), STEPS, 0)
+        fitted(found, name)
     for line in table(found):
         print(line)
 
 
-def fitted(
-    found: dict[str, Any], name: str, method: str, own: dict[str, Any], seed: int, steps: int, kept_back: int
-) -> None:
+def fitted(found: dict[str, Any], name: str) -> None:
     """One fit."""
-    folder, looks = RUNS / name.replace(", ", "-").replace(" ", "-"), 6 if kept_back else 1
-    words = NETWORK | BATCHES | own
+    method, seed = name.rsplit("-", 1)
+    words = NETWORK | BATCHES | recipe(recipe_for("text", method))
     made(
         PATH,
         found,
         name,
-        lambda: piece(folder, RUNS / "start", crops(kept_back), method, words, seed, steps, looks),
+        lambda: piece(RUNS / name, RUNS / "start", crops(), method, words, int(seed), STEPS),
         settings=words,
-        steps=steps,
+        steps=STEPS,
     )
 
 
-def crops(kept_back: int = 0) -> Dataset:
-    """The crops as one data set; the group of a test crop is itself, and they follow in the order of `TESTS`.
-
-    Args:
-        kept_back: how many labeled crops stand for the test part, which is then left out.
-    """
+def crops() -> Dataset:
+    """The crops as one data set; the group of a test crop is itself, and they follow in the order of `TESTS`."""
     lines: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
     texts: list[str] = []
     ends = [0]
@@ -120,9 +96,6 @@ def crops(kept_back: int = 0) -> Dataset:
     labels = np.array([numbers[text] for text in texts], np.int64)
     rows = Rows(Lines.of(lines, HEIGHT), np.arange(len(lines)))
     pool, test = np.arange(ends[3]), np.arange(ends[3], ends[-1])
-    if kept_back:
-        order = permutation(0, "crops kept back", 0, ends[1])
-        pool, test = np.concatenate([np.sort(order[kept_back:]), np.arange(ends[1], ends[3])]), order[:kept_back]
     held = Examples(take(rows, test), labels[test])
     reading = {"height": HEIGHT, "widest": 100 * HEIGHT}
     return Dataset("english words", "text", classes, take(rows, pool), labels[pool], test=held, reading=reading)

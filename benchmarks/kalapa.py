@@ -72,7 +72,7 @@ PIECES = [f"{method}-{draw}" for draw in range(DRAWS) for method in (*METHODS, E
 
 def main() -> None:
     found = cifar10.load(PATH)
-    options = asked(__doc__, PIECES, found)
+    options = asked(__doc__, PIECES, found, search=True)
     if options is None:
         return
     begun = {"look": "handwriting", "lines": GENERATED, "height": HEIGHT, "steps": START_STEPS, **NETWORK}

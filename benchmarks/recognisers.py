@@ -22,11 +22,15 @@ from semilla.generated_start import pretrain_generated
 RESAMPLES = 4_000
 
 
-def asked(doc: str | None, pieces: list[str], found: dict[str, Any]) -> argparse.Namespace | None:
-    """What the command line asks for; None where it was to list the pieces, which is done."""
+def asked(doc: str | None, pieces: list[str], found: dict[str, Any], search: bool = False) -> argparse.Namespace | None:
+    """What the command line asks for; None where it was to list the pieces, which is done.
+
+    ``search``: there is one of settings.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--search", action="store_true")
+    if search:
+        parser.add_argument("--search", action="store_true")
     parser.add_argument("--piece", choices=["start", *pieces])
     options = parser.parse_args()
     if options.list:
@@ -87,7 +91,8 @@ def made(path: Path, found: dict[str, Any], name: str, make: Callable[[], dict[s
         if name in found and found[name].get(key) != json.loads(json.dumps(value)):
             sys.exit(f"{name} was made with other {key}: take it out of {path.name} to make it anew")
     if name not in found:
-        found[name] = make()
+        row = make()
+        found.update(cifar10.load(path) | {name: row})  # what was made beside this is kept
         cifar10.save(path, found)
         if "scores" in found[name]:
             print(f"{name:<36}CER {found[name]['scores']['cer']:.2%}  exact {found[name]['scores']['accuracy']:.1%}")

@@ -20,6 +20,8 @@ from semilla.data.dataset import Dataset
 from semilla.generated_start import pretrain_generated
 
 RESAMPLES = 4_000
+WAY = {"precision": "bf16", "memory_format": "channels_last"}
+"""How all fits of a benchmark compute: a race for each could choose differently, beside other work above all."""
 
 
 def asked(doc: str | None, pieces: list[str], found: dict[str, Any], search: bool = False) -> argparse.Namespace | None:
@@ -63,7 +65,12 @@ def piece(
     ``looks`` along the way are for a search alone, whose test part is made of labeled lines.
     """
     began, resume = time.monotonic(), any(folder.glob("fits/*/fit.json"))
-    common: dict[str, Any] = {"recipe": None, "keep_checkpoints": False, "evaluate_every": max(1, steps // looks)}
+    common: dict[str, Any] = {
+        "recipe": None,
+        "keep_checkpoints": False,
+        "evaluate_every": max(1, steps // looks),
+        **WAY,
+    }
     result = fit(
         dataset,
         method=method,
@@ -81,6 +88,7 @@ def piece(
     start_digest = result.model.card["network"]["weights"]["sha256"]
     made = {"scores": scores, "curve": curve, "settings": words, "steps": steps, "start": start_digest}
     made["test"] = {name: outputs[f"test_{name}"].tolist() for name in ("edits", "lengths", "groups")}
+    made["computed"] = {name: getattr(result.settings, name) for name in (*WAY, "threads")}
     made |= {"training seconds": round(result.seconds, 1), "wall seconds": round(time.monotonic() - began, 1)}
     return made | {"labeled": int((dataset.labels >= 0).sum()), **provenance("torch")}
 

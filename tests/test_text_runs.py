@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from PIL import Image, ImageDraw, ImageFont
 
 import semilla
-from semilla import comparing, generated_start
+from semilla import comparing, demo, generated_start
 from semilla.cli import cli
 from semilla.data import preparation
 from semilla.data.source import Source
@@ -561,3 +562,39 @@ def test_a_setting_of_no_compared_method_is_refused():
     with pytest.raises(UsageError, match="threshold") as refused:
         comparing.compare("digits", ["mean_teacher"], labels=40, threshold=0.5)
     assert refused.value.code == "U002"
+
+
+def test_names_that_are_no_utf8_and_separators_of_lines_come_through_to_the_report(tmp_path):
+    """Bytes of old archives, and characters at which `str.splitlines` cuts; all of them are sampled for `readings`."""
+    place, odd = tmp_path / "lines", ["a\u2028b.png", "c\u2029d.png", "e\x85f.png"]
+    place.mkdir()
+    rows = ["path,text"]
+    for number, text in enumerate(texts(24)):
+        name = [*odd, os.fsdecode(b"anh\xe9.png")][number] if number < 4 else f"{number:02d}.png"
+        Image.fromarray(picture(text)).save(place / name)
+        rows += [f"{name},{text}"] if number < 18 and number != 3 else []
+    (place / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    words = {"task": "text", "height": 16, "holdout": 0.3, "baseline": False}
+    out = semilla.train(place, method="fixmatch", out=tmp_path / "run", **words, **SMALL).folder
+    read = [json.loads(line) for line in (out / "fits/fixmatch-0/readings.jsonl").read_text().split("\n") if line]
+    assert {*odd, os.fsdecode(b"anh\xe9.png")} <= {row["path"] for row in read}
+    assert semilla.report(out).is_file()
+
+
+@pytest.mark.parametrize("ask", [comparing.compare, lambda data, methods, **words: demonstrated(methods)])
+def test_a_method_that_is_not_for_text_is_refused_before_anything_is_read_or_trained(ask, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        ask("nowhere", ["mixmatch"], task="text")
+    assert caught.value.code == "U007"
+    assert list(tmp_path.iterdir()) == []
+
+
+def demonstrated(methods):
+    demo.run_demo(1, methods, None, None, None, lambda line: None, "text")
+
+
+def test_a_comparison_of_readers_says_what_it_took_for_the_same(tmp_path):
+    words = SMALL | {"labels": None, "draws": 1, "out": tmp_path / "run", "workers": 1}
+    comparing.compare(source(), ["supervised"], **words)
+    assert json.loads((tmp_path / "run/compare.json").read_text())["protocol"] == Protocol().plain()

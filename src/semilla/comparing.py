@@ -15,11 +15,13 @@ from typing import Any, TextIO
 
 from semilla import files
 from semilla.config import nearest, task_of
+from semilla.data.dataset import Dataset
 from semilla.data.source import Source
 from semilla.data.sources import load
 from semilla.errors import DataError, StateError, UsageError
 from semilla.evidence.comparison import MEASURES, Job, Outcome, Row, as_json, format_rows, run_jobs, summarise
 from semilla.methods import METHODS, find, names_for
+from semilla.methods.catalogue import check_task
 
 BASELINE, SCRATCH = "supervised", "from_scratch"
 
@@ -51,7 +53,17 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """As plain values."""
         versions = {name: metadata.version(name) for name in ("torch", "numpy")}
-        return {"rows": as_json(self.rows), "seconds": round(self.seconds, 1), "versions": versions}
+        told = {"rows": as_json(self.rows), "seconds": round(self.seconds, 1), "versions": versions}
+        if MEASURES[self.rows[0].measure].rises:
+            return told
+        from semilla.tasks.spelling import Protocol  # imports PyTorch
+
+        return {**told, "protocol": Protocol().plain()}
+
+    def write(self, labels: int | None, draws: int) -> None:
+        """``compare.json`` into the folder, if there is one."""
+        if self.folder is not None:
+            files.write_json(self.folder / "compare.json", {"labels": labels, "draws": draws, **self.summary()})
 
     def lines(self) -> list[str]:
         """The table, and one of three words for each method."""
@@ -107,9 +119,14 @@ def compare(
     if folder is not None:
         data.refuse_inside(folder)
     part = changes.get("evaluate_on", "test")
+    if not isinstance(data.data, Dataset):
+        for name in methods:
+            check_task(find(name), data.task or "images", changes.get("network"))
     dataset = load(data, progress)  # it is also decoded once here, and not by each worker
     task = task_of(dataset.kind, changes.get("network"))
     names = list(dict.fromkeys([BASELINE, *(find(name).name for name in methods)])) if methods else names_for(task)
+    for name in names:
+        check_task(find(name), dataset.kind, changes.get("network"))
     known = {name for method in names for name in find(method).hyperparameters}
     for name in {name for entry in METHODS.values() for name in entry.hyperparameters} & changes.keys() - known:
         raise UsageError("U002", f"none of {', '.join(names)} has {name!r}", nearest(name, known))
@@ -139,7 +156,7 @@ def compare(
         assert result.figure is not None
         measure = MEASURES[result.rows[0].measure].name
         comparison_figure(outcomes, result.figure, title or f"test {measure} over {draws} draws")
-        files.write_json(folder / "compare.json", {"labels": labels, "draws": draws, **result.summary()})
+        result.write(labels, draws)
     return result
 
 

@@ -20,6 +20,7 @@ from semilla.data.digit_strings import LONGEST, SHORTEST
 from semilla.data.source import DIGIT_STRINGS, Source
 from semilla.evidence.comparison import MEASURES, format_rows, free_folder
 from semilla.methods import find, names_for
+from semilla.methods.catalogue import check_task
 from semilla.randomness import words as random_words
 
 SHORT: dict[str, Any] = {
@@ -108,10 +109,13 @@ def run_demo(
     measure = "test CER" if source.task == "text" else "test accuracy"
     title = f"{demo.data}, {labels} labels: {measure} over {draws} label draws"
     words: dict[str, Any] = {"labels": labels, "draws": draws, "out": folder, "title": title, **demo.short}
+    for name in methods:
+        check_task(find(name), source.task or "images", None)
     if source.task == "text":
         words["init"] = _start(folder / START, progress, say)
-    done = compare(source, methods, progress=progress, **words)
-    _tell(say, what, demo, replace(done, seconds=time.monotonic() - began), draws, labels)
+    done = replace(compare(source, methods, progress=progress, **words), seconds=time.monotonic() - began)
+    done.write(labels, draws)  # with the time of the start
+    _tell(say, what, demo, done, draws, labels)
     return {"labels": labels, "draws": draws, "folder": str(folder), **done.summary(), "figure": str(done.figure)}
 
 
@@ -147,10 +151,11 @@ def _tell(say: Callable[..., None], what: str, demo: Demo, done: Comparison, dra
     say("\nNext:")
     words = "" if what == "digits" else f"{what} "
     one = "class by class" if rises else "line by line"
+    start = "" if rises else f" --init {shlex.quote(str(folder / START))}"
     commands = {
         f"semilla demo {words}--draws 10 --method {best}": "narrower intervals",
         f"semilla evaluate {shlex.quote(str(folder))} --fit {best}-0": f"one of these models, {one}",
-        f"semilla train {demo.data} --labels {labels} --method {best}": f"a run of your own; then: {demo.own}",
+        f"semilla train {demo.data} --labels {labels} --method {best}{start}": f"a run of your own; then: {demo.own}",
     }
     width = max(map(len, commands))
     for command, told in commands.items():

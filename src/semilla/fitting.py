@@ -26,7 +26,7 @@ from torch import nn
 import semilla
 from semilla import files
 from semilla.augment.vectors import reference_rows
-from semilla.config import RECOGNISERS, Settings, recipe, recipe_for, recipes, table_of, task_of
+from semilla.config import Settings, recipe, recipe_for, recipes, table_of
 from semilla.config import settings as resolve
 from semilla.contract import Info, Method, Net, Task
 from semilla.data.dataset import Dataset, Split, choose, fingerprint, held_out_fingerprint, split, take
@@ -36,11 +36,12 @@ from semilla.data.preparation import preparation
 from semilla.data.reading import TableReading
 from semilla.data.source import Source
 from semilla.data.sources import load as load_data
-from semilla.errors import DataError, Interrupted, StateError, UsageError
+from semilla.errors import Interrupted, StateError, UsageError
 from semilla.inference.model import CARD, WEIGHTS, Model, load, make_views, refuse_file, save_model
 from semilla.inference.outputs import calibration_of, class_outputs, readings_of
 from semilla.inference.reader import Reader
-from semilla.methods import METHODS, PRETRAINING, Entry, find
+from semilla.methods import PRETRAINING, Entry, find
+from semilla.methods.catalogue import check_task
 from semilla.networks import WhitenedCNN
 from semilla.randomness import permutation, torch_seed
 from semilla.tasks import CTC, Attention, Classes
@@ -236,33 +237,6 @@ def plan_fit(
     if minutes is not None and "steps" not in replayed:
         planned = planned.within(minutes, asked)
     return planned, folder
-
-
-def check_task(entry: Entry, kind: str | None, network: str | None) -> None:
-    """Refuse a method that is not defined for this kind of label.
-
-    Args:
-        entry: the method.
-        kind: of the data; None where it is not known yet.
-        network: as asked for; which recogniser it is decides how text is read.
-
-    Raises:
-        UsageError: U007.
-        DataError: D112, the network reads no text.
-    """
-    if kind is None and network not in RECOGNISERS:
-        return
-    if kind == "text" and network is not None and network not in RECOGNISERS:
-        raise DataError("D112", f"network {network} does not read text", f"set network={' or '.join(RECOGNISERS)}")
-    task = task_of(kind, network)
-    if task not in entry.tasks:
-        what = "class labels" if task == Classes.name else f"text read by {network or 'crnn'} ({task})"
-        others = PRETRAINING if entry.name in PRETRAINING else METHODS
-        able = [name for name, other in others.items() if task in other.tasks]
-        fix = (
-            f"it is for {', '.join(entry.tasks)}; take {'one of ' if len(able) > 1 else ''}{', '.join(able) or 'none'}"
-        )
-        raise UsageError("U007", f"{entry.name} is not defined for {what}", fix)
 
 
 def refuse_pretraining(entry: Entry) -> None:
@@ -562,7 +536,7 @@ class Fit:
         if calibration is not None:
             card["calibration"] = calibration
         if recorder.folder is not None:
-            written = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+            written = "".join(f"{json.dumps(row, ensure_ascii=True)}\n" for row in rows)  # names may be no UTF-8
             files.write_atomic(recorder.folder / READINGS, written.encode())
         return self._kept(state, reader, said, recorder, seconds)
 

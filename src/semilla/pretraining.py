@@ -25,9 +25,10 @@ from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.errors import UsageError
 from semilla.evidence.intervals import Interval, wilson
-from semilla.fitting import FIT, Fit, Result, check_task, make_run_folder, versions
+from semilla.fitting import FIT, Fit, Result, make_run_folder, versions
 from semilla.inference.model import RUN, Model, find_fit
 from semilla.methods import PRETRAINING, Entry, find
+from semilla.methods.catalogue import check_task
 from semilla.networks import weights as weight_files
 from semilla.randomness import permutation, torch_seed
 from semilla.text import clean, short

@@ -35,7 +35,6 @@ from semilla.fitting import (
     Fit,
     Result,
     check_request,
-    check_task,
     labeled_index,
     make_run_folder,
     plan_fit,
@@ -46,6 +45,7 @@ from semilla.fitting import (
 from semilla.generated_start import GENERATED
 from semilla.inference.model import Model, read_run, refuse_file
 from semilla.methods import find
+from semilla.methods.catalogue import check_task
 from semilla.networks.line_encoder import STRIDE
 from semilla.pretraining import facts_of
 from semilla.starting import STAGE, first_stage, make_start, started

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from semilla.evidence.intervals import NEEDED_CAP
-from semilla.evidence.reading import MEASURE, Edits, cer_change, cer_interval, judge_reading
+from semilla.evidence.intervals import NEEDED_CAP, wilson
+from semilla.evidence.reading import MEASURE, Edits, cer_change, cer_interval, exact_interval, judge_reading
 from semilla.evidence.verdict import Verdict
 
 
@@ -39,6 +39,14 @@ def test_intervals_over_writers_hold_the_true_rate_about_as_often_as_they_say():
         interval = cer_interval(edits(rates, np.repeat(np.arange(25), 8), seed))
         held += interval.low <= 0.1 <= interval.high
     assert 180 <= held <= 199  # 95 % of 200, a little less for 25 writers
+
+
+def test_exact_lines_of_few_writers_are_less_sure_than_as_many_independent_lines():
+    exact, groups = np.repeat([True, False, True, False], 10), np.repeat(np.arange(4), 10)
+    own, alone = exact_interval(exact, groups), wilson(20, 40)
+    assert own.mean == 0.5
+    assert own.high - own.low > 1.5 * (alone.high - alone.low)
+    assert exact_interval(np.zeros(40, bool), groups) == wilson(0, 40), "no draw of writers says how sure a 0 is"
 
 
 def test_a_change_is_paired_and_relative_to_the_other():

@@ -18,17 +18,17 @@ from semilla.methods import names_for
     help=f"Only this one beside supervised; repeatable; for digits: {', '.join(names_for('classes'))}; for text: "
     f"{', '.join(names_for('ctc'))}.",
 )
-@click.option("--labels", type=click.IntRange(min=1), help="Labeled examples in all.  [default: 40]")
+@click.option("--labels", type=click.IntRange(min=1), help="Labeled examples in all.  [default: 40; text: 20]")
 @click.option("--out", type=click.Path(), help="Folder for runs and figure.  [default: semilla-demo]")
 @json_option
 def command(
     what: str, draws: int, methods: tuple[str, ...], labels: int | None, out: str | None, as_json: bool
 ) -> None:
-    """See on real data what each method does with 40 labels.
+    """See on real data what each method does with a few labels.
 
     Trains every method on scikit-learn's handwritten digits, a few of them labeled and the rest of the pool unlabeled,
     over several label draws, and compares each with supervised training on the same draws. "semilla demo text" does so
-    with strings of these digits: a recogniser learns to read from 40 transcribed strings and many without a
+    with strings of these digits: a recogniser learns to read from 20 transcribed strings and many without a
     transcription.
 
     \b

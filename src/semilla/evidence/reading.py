@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from semilla.evidence.intervals import NEEDED_CAP, Interval
+from semilla.evidence.intervals import NEEDED_CAP, Interval, wilson
 from semilla.evidence.verdict import USED, Verdict, Word
 
 MEASURE = "characters read right (1 − CER)"
@@ -51,6 +51,16 @@ def cer_interval(own: Edits) -> Interval:
     """The character error rate with its interval over groups."""
     edits, lengths = _drawn(own.groups, np.stack([own.edits, own.lengths]))
     return _interval(own.cer, edits / np.maximum(lengths, 1), own.many, (0.0, max(1.0, own.cer)))
+
+
+def exact_interval(exact: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64]) -> Interval:
+    """The share of lines without an error: the wider of Wilson's interval, over lines, and the bootstrap's over groups.
+
+    The bootstrap alone is a point where every line is right, or none.
+    """
+    ones = np.ones(len(exact), np.int64)
+    wrong, lines = cer_interval(Edits(1 - exact.astype(np.int64), ones, groups)), wilson(int(exact.sum()), len(exact))
+    return Interval(lines.mean, min(lines.low, 1 - wrong.high), max(lines.high, 1 - wrong.low))
 
 
 def cer_change(own: Edits, other: Edits) -> tuple[Interval, Interval]:

@@ -16,8 +16,8 @@ from semilla.data.source import Source
 from semilla.data.sources import load as load_data
 from semilla.errors import DataError, StateError, UsageError
 from semilla.evidence.held_out import check_leak
-from semilla.evidence.intervals import Interval, wilson
-from semilla.evidence.reading import Edits, cer_interval
+from semilla.evidence.intervals import Interval
+from semilla.evidence.reading import Edits, cer_interval, exact_interval
 from semilla.inference.reader import Reader
 from semilla.tasks.spelling import Protocol, letter_errors, scores
 from semilla.text import clean, csv_safe, escape_path
@@ -32,7 +32,7 @@ class ReadingScores:
         part: the held-out part.
         protocol: what was taken for the same.
         count: lines.
-        groups: groups of lines, such as writers, that the interval of the CER is over.
+        groups: groups of lines, such as writers, that the intervals are over.
         cer: edits of grapheme clusters by clusters of the truth.
         wer: the same of words.
         accuracy: lines without any error.
@@ -140,7 +140,7 @@ def evaluate_reading(
         groups=len(np.unique(groups)),
         cer=cer_interval(Edits(counted.edits, counted.length, groups)),
         wer=rates["wer"],
-        accuracy=wilson(int(exact.sum()), len(exact)),
+        accuracy=exact_interval(exact, groups),
         ned=rates["1-ned"],
         letters=letter_errors(found.texts, truths, rule),
         rows=rows,

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
-from semilla.config import Parameter, nearest
-from semilla.errors import UsageError
+from semilla.config import RECOGNISERS, Parameter, nearest, task_of
+from semilla.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from semilla.contract import Method
@@ -338,6 +338,33 @@ def find(method: str | type[Method]) -> Entry:
     for point in metadata.entry_points(group="semilla.methods", name=method):
         return entry_of(point.load(), method)
     raise UsageError("U001", f"unknown method {method!r}", nearest(method, [*METHODS, *PRETRAINING, *PLUGGED]))
+
+
+def check_task(entry: Entry, kind: str | None, network: str | None) -> None:
+    """Refuse a method that is not defined for this kind of label.
+
+    Args:
+        entry: the method.
+        kind: of the data; None where it is not known yet.
+        network: as asked for; which recogniser it is decides how text is read.
+
+    Raises:
+        UsageError: U007.
+        DataError: D112, the network reads no text.
+    """
+    if kind is None and network not in RECOGNISERS:
+        return
+    if kind == "text" and network is not None and network not in RECOGNISERS:
+        raise DataError("D112", f"network {network} does not read text", f"set network={' or '.join(RECOGNISERS)}")
+    task = task_of(kind, network)
+    if task not in entry.tasks:
+        what = "class labels" if task == "classes" else f"text read by {network or 'crnn'} ({task})"
+        others = PRETRAINING if entry.name in PRETRAINING else METHODS
+        able = [name for name, other in others.items() if task in other.tasks]
+        fix = (
+            f"it is for {', '.join(entry.tasks)}; take {'one of ' if len(able) > 1 else ''}{', '.join(able) or 'none'}"
+        )
+        raise UsageError("U007", f"{entry.name} is not defined for {what}", fix)
 
 
 def plug_in(module: str) -> list[str]:

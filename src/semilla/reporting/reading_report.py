@@ -16,8 +16,7 @@ import safetensors.numpy
 from semilla import files
 from semilla.data.dataset import Dataset
 from semilla.errors import StateError
-from semilla.evidence.intervals import wilson
-from semilla.evidence.reading import MEASURE, Edits, cer_change, cer_interval
+from semilla.evidence.reading import MEASURE, Edits, cer_change, cer_interval, exact_interval
 from semilla.evidence.verdict import Verdict
 from semilla.inference.calibration import BINS, bins_of, calibrated, calibration_error, cross_fitted_readings
 from semilla.reporting import charts, gallery
@@ -88,7 +87,7 @@ def reading_page(
         verdict=_verdict(run),
         charts=shown,
         scored=part,
-        rates=_rates(rows),
+        rates=_rates(rows, edits_of(run.folder / "fits" / fit.name, part).groups) if rows else [],
         letters=letter_errors([row["text"] for row in rows], [row["truth"] for row in rows]) if rows else {},
         worst=_lines(run, dataset, sorted(rows, key=lambda row: -row["wrong"])[:SHOWN]),
         doubts=_lines(run, dataset, sorted(rows, key=lambda row: row["confidence"])[:SHOWN]),
@@ -125,8 +124,8 @@ def _tensors(fit: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _of_part(run: RunData, part: str) -> list[dict[str, Any]]:
     path = run.folder / "fits" / run.model.name / "readings.jsonl"
-    lines = files.read_bytes(path, _BYTES).decode().splitlines() if path.exists() else []
-    return [row for row in map(json.loads, lines) if row["part"] == part]
+    lines = files.read_bytes(path, _BYTES).decode().split("\n") if path.exists() else []  # texts hold other separators
+    return [row for row in map(json.loads, filter(None, lines)) if row["part"] == part]
 
 
 def _scored(run: RunData) -> tuple[str, list[dict[str, Any]]]:
@@ -138,12 +137,10 @@ def _scored(run: RunData) -> tuple[str, list[dict[str, Any]]]:
     return "", []
 
 
-def _rates(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+def _rates(rows: list[dict[str, Any]], groups: npt.NDArray[np.int64]) -> list[tuple[str, str, str]]:
     """(name, value, what it means) of each figure on the held-out part."""
-    if not rows:
-        return []
     counted = scores([row["text"] for row in rows], [row["truth"] for row in rows])
-    found, exact = counted.rates(), wilson(int(counted.exact.sum()), len(rows))
+    found, exact = counted.rates(), exact_interval(counted.exact, groups)
     span = f"{percent(exact.low)} to {percent(exact.high)}"
     return [
         ("CER", percent(found["cer"]), "edits of characters (grapheme clusters) by characters of the truth"),
@@ -265,12 +262,17 @@ def _reliability_chart(run: RunData) -> Chart | None:
 
 
 def _bins(sure: FloatArray, right: FloatArray, lengths: FloatArray) -> list[tuple[float, float, int]]:
-    """Mean confidence, share of right characters, and lines, of each bin of confidence that has enough lines."""
+    """Mean confidence and share of right characters, both by characters, and lines, of each bin that has enough."""
     places = bins_of(sure.astype(np.float64))
     chosen = [own for k in range(BINS) if (own := places == k).sum() >= _FEW]
     weights = np.maximum(lengths, 1)
     return [
-        (float(sure[own].mean()), float(np.average(right[own], weights=weights[own])), int(own.sum())) for own in chosen
+        (
+            float(np.average(sure[own], weights=weights[own])),
+            float(np.average(right[own], weights=weights[own])),
+            int(own.sum()),
+        )
+        for own in chosen
     ]
 
 

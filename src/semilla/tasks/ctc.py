@@ -6,13 +6,10 @@ is the sum over all its paths. Symbol 0 is the blank.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,7 +49,7 @@ class CTC:
         return None
 
     def loss(self, output: Output, target: Tensor) -> Tensor:
-        """(B,) −log P(string) / max(1, symbols) in float32; 0 and no gradient where no path leads (`unreachable`)."""
+        """(B,) −log P(string) / max(1, symbols) in float32; 0 and no gradient where no path leads."""
         return _nll(output, target) / (target > 0).sum(1).clamp_min(1)
 
     @torch.no_grad()
@@ -83,55 +80,6 @@ class CTC:
     def metrics(self, guess: Tensor, truth: Tensor) -> dict[str, float]:
         """``cer``, ``wer``, ``accuracy`` and ``1-ned`` (see `semilla.tasks.spelling`)."""
         return scores(self.decode(guess), self.decode(truth), self.protocol).rates()
-
-
-def unreachable(target: Tensor, lengths: Tensor) -> Tensor:
-    """(B,) bool: no path of so many frames gives the target, which needs one for each symbol and between equal ones.
-
-    Args:
-        target: (B, L) symbols, padded with −1.
-        lengths: (B,) frames.
-    """
-    repeated = (target[:, 1:] == target[:, :-1]) & (target[:, 1:] > 0)
-    return (target > 0).sum(1) + repeated.sum(1) > lengths.to(target.device)
-
-
-@torch.no_grad()
-def beam_search(output: Output, size: int = 10) -> Guess:
-    """The most probable string among the beams of a prefix search (Graves 2012; Hannun et al. 2014, arXiv 1408.2873).
-
-    In plain Python, about a second for a line of 300 frames: for a look at what the best path misses, not for training.
-
-    Args:
-        output: logits (B, T, C).
-        size: beams kept after each frame; so many symbols of a frame are tried. From C^T on the search is exact.
-    """
-    log_p = output.logits.float().log_softmax(-1).double().cpu().numpy()
-    rows = [_beam(row[:frames], size) for row, frames in zip(log_p, lengths_of(output).tolist(), strict=True)]
-    longest = max([1, *map(len, rows)])
-    target = torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows]).view(-1, longest)
-    return _guess(output, target.to(output.logits.device))
-
-
-def _beam(log_p: npt.NDArray[np.float64], size: int) -> tuple[int, ...]:
-    """(T, C) → the symbols of the best beam. A prefix holds log P of its paths that end in a blank, and in a symbol."""
-    beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -np.inf)}
-    for frame in log_p:
-        found: dict[tuple[int, ...], list[float]] = defaultdict(lambda: [-np.inf, -np.inf])
-        tried = [int(symbol) for symbol in np.argsort(-frame, kind="stable")[: size + 1] if symbol != BLANK]
-        for prefix, (ends_blank, ends_symbol) in beams.items():
-            both = np.logaddexp(ends_blank, ends_symbol)
-            own = found[prefix]
-            own[0] = np.logaddexp(own[0], both + frame[BLANK])
-            if prefix:
-                own[1] = np.logaddexp(own[1], ends_symbol + frame[prefix[-1]])
-            for symbol in tried:
-                longer = found[(*prefix, symbol)]
-                start = ends_blank if prefix and symbol == prefix[-1] else both  # equal neighbours need a blank between
-                longer[1] = np.logaddexp(longer[1], start + frame[symbol])
-        ranked = sorted(found.items(), key=lambda item: -np.logaddexp(item[1][0], item[1][1]))
-        beams = {prefix: (blank, symbol) for prefix, (blank, symbol) in ranked[:size]}
-    return next(iter(beams))
 
 
 def _frames(output: Output) -> Tensor:

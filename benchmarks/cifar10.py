@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def draw(labels: int, number: int, folder: Path) -> Path:
-    """The file of a published label draw, by USB's algorithm: positions in the official training order."""
+    """The file of a label draw made with USB's algorithm and seeds: positions in the official training order."""
     with np.load(DATA / "splits" / "label_indexes.npz") as splits:
         index = np.asarray(splits[f"cifar10_usb_{labels}"][number])
     folder.mkdir(parents=True, exist_ok=True)

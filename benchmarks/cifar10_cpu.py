@@ -9,13 +9,13 @@ A piece is one run of `semilla train cifar10 --labels-file … --method … --in
 comes with semilla. START is the recipe's pre-training on all 50,000 pictures without labels: it does not depend on the
 label draw, so it is made once (seed 0) and its minutes are counted in every piece that begins with it. A piece that was
 stopped is taken up where it stopped (its folder lies under runs/cifar10-cpu/); a finished one is not made again. Label
-draws are the published ones (USB's algorithm, seeds 0 to 2). The last averaged weights are scored once, on the 9,980
+draws are USB's, made anew with its algorithm and seeds 0 to 2. The last averaged weights are scored once, on the 9,980
 test pictures that are exact; the curve is of all 10,000 and chose nothing: recipes were chosen by cifar10_search.py, on
 5,000 pictures of the training set.
 
-Numbers of steps are fixed, so that a busy machine changes no accuracy. What a piece takes on two quiet cores is the
-median time of a step, measured by ``--time``, times its steps, pre-training included; the wall-clock time of the run as
-it was made is beside it.
+Numbers of steps are fixed, so that a busy machine changes no accuracy. What a piece takes on two quiet cores is
+reckoned by ``--time``: the mean time of a step over some seconds, times its steps, pre-training included and without
+the 20 evaluations; the wall-clock time of the run as it was made is beside it.
 
 Supervised training is what the recipe of that name makes: the same network from scratch on weak and strong views. With
 250 labels it is flat after a few minutes, as its curve shows, and gets 3,000 steps. ``fine_tuned`` is the same from

@@ -3,9 +3,10 @@
     python benchmarks/cifar10_search.py --list             the candidates, and which are done
     python benchmarks/cifar10_search.py [--only NAME]      writes results/cifar10_search.json
 
-The first 45,000 training pictures are the pool, with the published draw of 250 labels as far as it lies in them (218);
-the last 5,000 stand for the test part. Candidates start from one pre-training each and are compared at equal steps, so
-that a busy machine changes no figure. One seed: differences below two points decide nothing.
+The first 45,000 training pictures are the pool, with USB's draw 0 of 250 labels as far as it lies in them (218); the
+last 5,000 stand for the test part. Those that start from a pre-training share one of 1,000 steps of SimCLR, and get 800
+steps; the labels alone, from scratch, get 600. A busy machine changes no figure. One seed: differences below two points
+decide nothing.
 """
 
 from __future__ import annotations

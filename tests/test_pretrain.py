@@ -487,6 +487,19 @@ def test_a_trainings_recipe_is_none_of_pre_training():
     assert "no recipe of pre-training called 'paper'" in err
 
 
+def test_the_next_command_says_the_same_of_the_data(tmp_path):
+    table = tmp_path / "flowers.csv"
+    rows = [f"{number},{number % 7},{'ab'[number % 2] if number < 30 else ''}" for number in range(40)]
+    table.write_text("\n".join(["x,y,species", *rows]) + "\n")
+    words = ("--label-col", "species", "--holdout", "0.3", "--method", "vicreg", "--steps", "2", "--set", "hidden=4")
+    code, out, err = invoke("pretrain", str(table), *words, "--out", str(tmp_path / "run"))
+    assert code == 0, err
+    command = next(line for line in out.splitlines() if "semilla train" in line).split("   ")[0]
+    _, *following = shlex.split(command)
+    code, out, err = invoke(*following, "--dry-run", "--steps", "2")
+    assert code == 0, err
+
+
 def test_where_nothing_is_labeled_the_next_step_is_to_label(bars, tmp_path):
     folder = tmp_path / "bare"
     folder.mkdir()

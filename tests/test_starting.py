@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ TINY = {
     "precision": "fp32",
     "evaluate_every": 3,
 }
+ALIKE = {name: value for name, value in TINY.items() if name not in ("steps", "evaluate_every")}
 RECIPE = """steps = 4
 width = 4
 labeled_batch = 10
@@ -166,16 +168,54 @@ def test_a_dry_run_says_both_plans_and_writes_nothing(arrays, tmp_path):
     semilla.train(arrays, pretraining="rotation", out=tmp_path / "run", dry_run=True, say=said.append, **TINY)
     told = "\n".join(said)
     assert "steps of rotation with small_cnn" in told
-    assert "steps of supervised" in told
-    assert "and fixmatch" in told
+    assert "steps of from_scratch and supervised and fixmatch" in told
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_makes_its_start_and_the_minutes_are_shared(arrays, recipe, tmp_path):
+def test_the_dry_run_plans_what_the_run_does(arrays, tmp_path):
+    """The training starts from weights, and is planned so though there are none yet."""
+    said = []
+    semilla.train(arrays, pretraining="simclr", out=tmp_path / "run", dry_run=True, say=said.append, **ALIKE)
+    planned = [line for line in "\n".join(said).splitlines() if "layer_decay" in line or line.startswith("plan:")]
+    made = []
+    begun = semilla.pretrain(arrays, steps=1, out=tmp_path / "begun", readout=False, **ALIKE)
+    semilla.train(arrays, init=begun.folder, dry_run=True, say=made.append, **ALIKE)
+    alike = [line for line in "\n".join(made).splitlines() if "layer_decay" in line or line.startswith("plan:")]
+    assert len(planned) == 3, "of the start, and two of the training"
+    assert [re.sub(r"\d+(\.\d+)? (s|min)", "", line) for line in planned[1:]] == [
+        re.sub(r"\d+(\.\d+)? (s|min)", "", line) for line in alike
+    ]
+
+
+def test_labels_alone_from_scratch_get_the_usual_steps_where_a_start_needs_fewer(arrays, tmp_path):
+    begun = semilla.pretrain(arrays, steps=1, out=tmp_path / "begun", readout=False, **ALIKE)
+    told = {}
+    for steps in (None, 150, 40):
+        said = []
+        asked = {} if steps is None else {"steps": steps}
+        semilla.train(arrays, init=begun.folder, dry_run=True, say=said.append, **ALIKE, **asked)
+        told[steps] = next(line for line in "\n".join(said).splitlines() if line.startswith("plan:"))
+    assert "150 steps of from_scratch (600 steps," in told[None]
+    assert "150 steps of from_scratch (" in told[150]
+    assert "600 steps" not in told[150], "as asked"
+    assert told[40].startswith("plan: 40 steps of from_scratch and supervised and fixmatch")
+
+
+def test_a_recipe_makes_its_start(arrays, recipe, tmp_path):
     trained = semilla.train(arrays, method="uda", recipe=recipe, out=tmp_path / "run", width=4, threads=1)
     stage = json.loads((tmp_path / "run/pretrain/fits/vicreg-0/fit.json").read_text())["fit"]["settings"]
     assert (stage["steps"], stage["hyperparameters"]) == (3, {"dimension": 16})
     assert trained.fits["uda-0"].settings.steps == 4
+
+
+def test_start_and_training_share_the_minutes(arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr("semilla.pretraining.step_seconds", lambda fit: 0.1)
+    monkeypatch.setattr("semilla.fitting.step_seconds", lambda fit: 0.1)
+    path = tmp_path / "own.toml"
+    path.write_text('[pretrain]\nmethod = "vicreg"\nshare = 0.25\n')
+    trained = semilla.train(arrays, method="uda", recipe=path, minutes=0.041, out=tmp_path / "run", **ALIKE)
+    stage = json.loads((tmp_path / "run/pretrain/fits/vicreg-0/fit.json").read_text())["fit"]["settings"]
+    assert (stage["steps"], trained.fits["uda-0"].settings.steps) == (6, 18)
 
 
 def test_a_method_that_needs_labels_is_no_start(arrays, tmp_path):

@@ -127,7 +127,7 @@ def pretrain(
         data: as for `semilla.train`; a folder of pictures without any label will do.
         method: a name from `semilla.methods.PRETRAINING`, or a `Method` of your own without labeled views.
         labels: labels in all for the read-out alone, the same number for each class; None uses those there are.
-        recipe: a recipe's name or TOML file.
+        recipe: a TOML file of settings.
         minutes: train for about so long, instead of ``steps``.
         out: the run folder; None keeps everything in memory.
         resume: take up a run where it stopped.
@@ -155,6 +155,9 @@ def pretrain(
     folder = None if out is None else Path(out)
     if folder is not None:
         source.refuse_inside(folder)
+    if recipe is not None and Path(recipe).suffix != ".toml":
+        fix = "give a TOML file; a training's recipe makes its own start: semilla train DATA --recipe"
+        raise UsageError("U004", f"there is no recipe of pre-training called {str(recipe)!r}", fix)
     entry = _entry(method)
     words = {**changes, **({"network": network} if network is not None else {})}
     resolve(entry.name, entry.hyperparameters, words)  # wrong words are told before any data are read
@@ -202,9 +205,6 @@ def plan_pretraining(
     changes: dict[str, Any],
 ) -> tuple[Fit, Path | None]:
     """Everything that is decided before pre-training, and the folder of the fit."""
-    if recipe is not None and Path(recipe).suffix != ".toml":
-        fix = "give a TOML file; a training's recipe makes its own start: semilla train DATA --recipe"
-        raise UsageError("U004", f"there is no recipe of pre-training called {str(recipe)!r}", fix)
     layers = [read_recipe(recipe)] if recipe is not None else []
     asked = resolve(entry.name, entry.hyperparameters, *layers, changes)
     bare, parts = pool_only(dataset)

@@ -7,7 +7,9 @@ import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 import numpy as np
@@ -58,6 +60,7 @@ RUN, MANIFEST, FORMAT = "run.json", "manifest.jsonl", 1
 BASELINE, SCRATCH = "supervised", "from_scratch"
 
 _NOT_TIMED = 50  # steps up to which the plan does not say how long they take: they are over as soon
+_FEW_LINES = 64  # generated for the plan of a training from them
 _COLOURS = {1: "grey", 3: "colour"}
 _CLASSES_SHOWN = 20
 _SHARED = (
@@ -203,9 +206,20 @@ def train(
     named = recipe_named(recipe, dataset, source, find(method).name)
     stage = first_stage(pretraining, named, init, dataset.kind == "text", generated)
     if stage is not None:
-        words: dict[str, Any] = {"dry_run": dry_run, "overwrite": overwrite, "progress": progress, "say": say}
-        words["labeled"] = labeled_index(dataset, labels, labels_file, changes.get("seed") or stage.get("seed") or 0)
-        init, minutes = make_start(dataset, stage, folder, changes | {"network": network}, minutes, resume, **words)
+        known = labeled_index(dataset, labels, labels_file, changes.get("seed") or stage.get("seed") or 0)
+        begin = partial(make_start, dataset, changes=changes | {"network": network}, labeled=known)
+        if dry_run:
+            asked: dict[str, Any] = {
+                "labels": labels,
+                "labels_file": labels_file,
+                "method": method,
+                "baseline": baseline,
+            }
+            asked |= {"recipe": recipe, "network": network, "evaluate_on": evaluate_on, "profiled": profiled}
+            _plan_of_both(source, begin, stage, minutes, progress, say, asked | changes)
+            return None
+        words: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "say": say, "dry_run": False}
+        init, minutes = begin(stage, folder, minutes=minutes, resume=resume, **words)
     if init is not None:
         network = started(init, network, changes)
     common: dict[str, Any] = {"labels": labels, "labels_file": labels_file, "out": folder, "resume": resume}
@@ -237,6 +251,28 @@ def train(
         _write(folder, trained, source, dataset, command, None if init is None else facts_of(init))
     say("\n".join(conclusion(trained, dataset, _usual_steps(named, main))))
     return trained
+
+
+def _plan_of_both(
+    source: Source,
+    begin: Callable[..., tuple[Path | None, float | None]],
+    stage: dict[str, Any],
+    minutes: float | None,
+    progress: TextIO | None,
+    say: Callable[[str], object],
+    asked: dict[str, Any],
+) -> None:
+    """A dry run with a pre-training: its plan, and that of a training from what it makes.
+
+    What a training from a start is like is known once there is one: one of a single step, in a temporary folder.
+    """
+    common: dict[str, Any] = {"resume": False, "overwrite": False}
+    _, left = begin(stage, None, minutes=minutes, dry_run=True, progress=progress, say=say, **common)
+    with TemporaryDirectory() as place:
+        quiet: dict[str, Any] = {"progress": None, "say": lambda line: None, **common}
+        few = {"steps": 1} | ({"lines": _FEW_LINES} if stage["method"] == GENERATED else {})
+        init, _ = begin(stage | few, Path(place), minutes=None, dry_run=False, **quiet)
+        train(source, init=init, minutes=left, dry_run=True, progress=progress, say=say, **asked)
 
 
 def _beside(
@@ -312,8 +348,13 @@ def _run(
 
 
 def _from_scratch(dataset: Dataset, main: Fit, common: dict[str, Any], changes: dict[str, Any]) -> Fit:
-    """Supervised training of the same network without the start: what the start is worth by itself."""
+    """Supervised training of the same network without the start: what the start is worth by itself.
+
+    It takes as many steps, but where a start leaves it with fewer than are usual without: then those.
+    """
     names = set(_SHARED) - {"weights", "layer_decay", "optimizer"}
+    if "steps" not in changes and main.settings.steps == plan.usual_steps(main.settings):
+        names -= {"steps", "evaluate_every", "save_every", "log_every"}
     shared = {name: getattr(main.settings, name) for name in names}
     own = {"weights", "layer_decay", "optimizer", "learning_rate", "network"}
     given = {key: value for key, value in changes.items() if key in PARAMETERS and key not in own}
@@ -510,9 +551,12 @@ def _plan(fits: list[Fit], timed: bool) -> list[str]:
     main = fits[-1].settings
     timed = timed and (main.steps or 0) > _NOT_TIMED
     seconds = [step_seconds(fit, least=0.5) * (fit.settings.steps or 0) if timed else 0.0 for fit in fits]
-    each = [f" ({in_words(max(1.0, time))})" if timed else "" for time in seconds]
-    titles = [fit.name.rsplit("-", 1)[0] for fit in fits]
-    names = " and ".join(f"{title}{time}" for title, time in zip(titles, each, strict=True))
+    named = []
+    for fit, time in zip(fits, seconds, strict=True):
+        told = [f"{fit.settings.steps:,} steps"] if fit.settings.steps != main.steps else []
+        told += [in_words(max(1.0, time))] if timed else []
+        named.append(fit.name.rsplit("-", 1)[0] + (f" ({', '.join(told)})" if told else ""))
+    names = " and ".join(named)
     reasons = [f"  {name:<16}{short(getattr(main, name)):<13} {why}" for name, why in fits[-1].reasons.items()]
     total = f", about {in_words(max(1.0, sum(seconds)))} in all" if timed else ""
     plan = f"plan: {main.steps:,} steps of {names} with {main.network} on {main.device}{total}"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -165,6 +166,17 @@ def test_the_trial_measures_a_step_and_leaves_nothing_behind():
     assert 1e-5 < seconds < 1
     assert torch.equal(torch.get_rng_state(), before)
     assert go(fit).digest == go(make_fit("supervised")).digest
+
+
+def test_a_first_step_that_is_compiled_counts_for_nothing(monkeypatch):
+    seconds = iter([0.5])
+
+    def loop(state, task, batches, settings, evaluate, recorder):
+        time.sleep(next(seconds, 0.002 * (settings.steps - state.step)))
+        state.step = settings.steps
+
+    monkeypatch.setattr("semilla.training.trial.train_loop", loop)
+    assert 0.001 < fitting.step_seconds(make_fit("supervised"), least=0.05) < 0.05
 
 
 def test_defaults_follow_the_number_of_steps():

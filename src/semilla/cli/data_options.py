@@ -54,6 +54,19 @@ def data_options(command: Command) -> Command:
     return reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), command)
 
 
+def repeated(options: dict[str, Any]) -> list[str]:
+    """The words of a command line that say the same of the data, for a command to be run next."""
+    words: list[str] = []
+    for option in click.command("data")(data_options(lambda **_: None)).params:
+        value = options.get(option.name or "")
+        if isinstance(value, bool):
+            words.append((option.opts if value else option.secondary_opts)[0])
+        elif value is not None:
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [option.opts[0], str(each)]
+    return words
+
+
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given."""
     return {key: value for key, value in options.items() if value is not None and value != ()}

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from semilla.cli.console import assignments_of, json_option, print_json, printer, progress_stream, set_option
-from semilla.cli.data_options import data_options, given
+from semilla.cli.data_options import data_options, given, repeated
 from semilla.cli.train import latest_run, next_run, telling_how_to_resume
 from semilla.config import PARAMETERS, settings
 from semilla.errors import UsageError
@@ -27,7 +27,7 @@ from semilla.methods.catalogue import plug_in
 @click.option("--steps", type=int, help="Optimizer steps.  [default: 20 times through the data on a CPU, 200 on a GPU]")
 @click.option("--minutes", type=float, help="Train for about so long instead of a number of steps.")
 @click.option("--seed", type=int, help="Initial weights, order, views.  [default: 0]")
-@click.option("--recipe", help="A recipe's name or a TOML file.")
+@click.option("--recipe", type=click.Path(), help="A TOML file of settings.")
 @click.option("--device", help="cpu, cuda or mps.  [default: the fastest found]")
 @click.option("--precision", help="fp32 or bf16.  [default: by device]")
 @click.option("--compile", is_flag=True, default=None, help="Let PyTorch compile the network: for long runs on a GPU.")
@@ -101,8 +101,7 @@ def command(
         return
     if as_json:
         print_json(pretrained.summary())
-    where = shlex.quote(str(folder))
-    train = f"semilla train {shlex.quote(data)} --init {where}"
+    train = shlex.join(["semilla", "train", data, *repeated(options), "--init", str(folder)])
     if pretrained.labeled:
         say(f"\nNext:\n  {train}   fine-tune it, and let the unlabeled data help")
     else:

@@ -7,12 +7,12 @@ ICLR 2022, arXiv 2105.04906 (equations 1 to 6). No negative pairs, no averaged n
     s     = mean over examples and coordinates of (z − z′)²
     v(z)  = mean over coordinates of max(0, 1 − √(Var(z) + 10⁻⁴))
     c(z)  = Σ over pairs i ≠ j of Cov(z)ᵢⱼ² / d
-    L     = λ s + μ (v(z) + v(z′)) + ν (c(z) + c(z′))
+    L     = λ s + μ (v(z) + v(z′)) / 2 + ν (c(z) + c(z′))
 
 Defaults and deviations:
 
 * λ = μ = 25, ν = 1, the paper's. The paper writes v and c with N − 1, and the invariance without the division by d;
-  its program, and this page, take the mean over the coordinates too, and halve the variance term (as that program).
+  its program, and this page, take the mean over the coordinates too, and halve the variance term (the paper does not).
 * g has one hidden layer of 1,024 in place of two of 8,192, which suits small networks.
 * One pass for each view, as in the paper's Algorithm 1.
 """

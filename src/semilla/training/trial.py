@@ -60,16 +60,17 @@ def trial(fit: Trainable) -> Iterator[tuple[State, Batches, Callable[[int], None
 
 
 def step_seconds(fit: Trainable, least: float = 3.0) -> float:
-    """Seconds of one step, measured for about so long."""
-    steps, warm = 1, False
+    """Seconds of one step, measured for about so long after one that does not count."""
+    steps = 1
     with trial(fit) as (_, _, go):
+        go(1)  # the first is slower than the rest, by minutes where it is compiled
         while True:
             start = time.monotonic()
             go(steps)
             elapsed = time.monotonic() - start
-            if elapsed >= (least / 2 if warm else least):  # the first step is slower than the rest
+            if elapsed >= least / 2:
                 return elapsed / steps
-            steps, warm = 2 * steps, True
+            steps *= 2
 
 
 def profile(fit: Trainable, folder: Path | None = None, least: float = 3.0) -> list[str]:

@@ -46,7 +46,7 @@ from semilla.fitting import (
 )
 from semilla.generated_start import GENERATED
 from semilla.inference.model import Model, read_run, refuse_file
-from semilla.methods import find
+from semilla.methods import Entry, find
 from semilla.methods.catalogue import check_task
 from semilla.networks.line_encoder import STRIDE
 from semilla.pretraining import facts_of
@@ -193,39 +193,27 @@ def train(
     check_request(out, resume, overwrite, evaluate_on)
     source, changes = Source.of(data, changes)
     _check_words(method, network, init, pretraining, generated, changes)
-    if not isinstance(source.data, Dataset):
-        check_task(find(method), source.task or "images", network if isinstance(network, str) else None)
     folder = None if out is None else Path(out)
-    if folder is not None:
-        source.refuse_inside(folder)
-    dataset = load_data(_sized(source, network, changes), progress)
-    if recipe not in ("auto", None):
-        recipe = recipe_named(recipe, dataset, source, find(method).name)
-    if resume and folder is not None:
-        _check_begun(folder)
+    dataset = _read(source, find(method), network, folder, resume, changes, progress)
     named = recipe_named(recipe, dataset, source, find(method).name)
+    if recipe not in ("auto", None):
+        recipe = named
     stage = first_stage(pretraining, named, init, dataset.kind == "text", generated)
+    asked: dict[str, Any] = {"labels": labels, "labels_file": labels_file, "evaluate_on": evaluate_on}
+    own: dict[str, Any] = {"method": method, "recipe": recipe, "network": network}
     if stage is not None:
         known = labeled_index(dataset, labels, labels_file, changes.get("seed") or stage.get("seed") or 0)
         begin = partial(make_start, dataset, changes=changes | {"network": network}, labeled=known)
         if dry_run:
-            asked: dict[str, Any] = {
-                "labels": labels,
-                "labels_file": labels_file,
-                "method": method,
-                "baseline": baseline,
-            }
-            asked |= {"recipe": recipe, "network": network, "evaluate_on": evaluate_on, "profiled": profiled}
-            _plan_of_both(source, begin, stage, minutes, progress, say, asked | changes)
+            own |= {"baseline": baseline, "profiled": profiled}
+            _plan_of_both(source, begin, stage, minutes, progress, say, {**asked, **own, **changes})
             return None
         words: dict[str, Any] = {"overwrite": overwrite, "progress": progress, "say": say, "dry_run": False}
         init, minutes = begin(stage, folder, minutes=minutes, resume=resume, **words)
     if init is not None:
-        network = started(init, network, changes)
-    common: dict[str, Any] = {"labels": labels, "labels_file": labels_file, "out": folder, "resume": resume}
-    common |= {"evaluate_on": evaluate_on, "source": source}
-    own = {"method": method, "recipe": recipe, "minutes": minutes, "network": network}
-    main = _main(dataset, say, **own, **common, **changes)
+        network = own["network"] = started(init, network, changes)
+    common = asked | {"out": folder, "resume": resume, "source": source}
+    main = _main(dataset, say, minutes=minutes, **own, **common, **changes)
     if init is not None:
         plan.build_network(main.settings, dataset, main.parts)  # a start that does not fit is told before any training
     others = _beside(dataset, main, network, init is not None, common, changes, recipe) if baseline else []
@@ -251,6 +239,26 @@ def train(
         _write(folder, trained, source, dataset, command, None if init is None else facts_of(init))
     say("\n".join(conclusion(trained, dataset, _usual_steps(named, main))))
     return trained
+
+
+def _read(
+    source: Source,
+    entry: Entry,
+    network: nn.Module | str | None,
+    folder: Path | None,
+    resume: bool,
+    changes: dict[str, Any],
+    progress: TextIO | None,
+) -> Dataset:
+    """The data, once method and folder are known to suit them."""
+    if not isinstance(source.data, Dataset):
+        check_task(entry, source.task or "images", network if isinstance(network, str) else None)
+    if folder is not None:
+        source.refuse_inside(folder)
+    dataset = load_data(_sized(source, network, changes), progress)
+    if resume and folder is not None:
+        _check_begun(folder)
+    return dataset
 
 
 def _plan_of_both(

@@ -53,7 +53,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 _TEACHER = METHODS["mean_teacher"]
 BENT = {"view": "strong", "teacher_view": "weak", "weight": 1.7}
-"""Mean Teacher with a student whose lines are stretched and slanted: what the frames of the teacher are compared along."""
+"""Mean Teacher with a student whose lines are stretched and slanted, along which the teacher's frames are moved."""
 EQUAL_TIME, FIRST = "supervised_longer", "mean_teacher_bent"
 OTHERS = {EQUAL_TIME: ("supervised", METHODS["supervised"], LONGER), FIRST: ("mean_teacher", BENT, STEPS)}
 """Pieces besides the methods: their method, settings and steps."""

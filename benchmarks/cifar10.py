@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,4 +61,5 @@ def load(path: Path) -> dict[str, Any]:
 def save(path: Path, found: dict[str, Any]) -> None:
     """After every piece, so that nothing is lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    text = re.sub(r"\[[-\d.e,\s]+\]", lambda match: " ".join(match[0].split()), json.dumps(found, indent=1))
+    path.write_text(text + "\n")  # a list of numbers is one line

@@ -3,7 +3,7 @@
     python benchmarks/kalapa.py --list                   the pieces, and which are done
     python benchmarks/kalapa.py                          all that are left; writes results/kalapa.json
     python benchmarks/kalapa.py --piece mean_teacher-0   one of them
-    python benchmarks/kalapa.py --search                 settings, on 2 of the 10 labeled writers of the first draw
+    python benchmarks/kalapa.py --search                 settings, on 2 of the 10 labeled writers of two draws
 
 A piece is one fit of `semilla train` on the Kalapa lines (see the README of the data), from one start for all: a
 recogniser pre-trained on generated lines alone (``start``). Every method and supervised training get the same start,
@@ -13,9 +13,10 @@ last averaged weights are scored once on the test lines: character error rate ov
 punctuation counting. Intervals are by bootstrap over the test writers and the draws, both drawn anew together (4,000
 times).
 
-Settings were looked for with ``--search`` on writers 9 and 10 of the first draw's labeled ones, kept out of training
-there; test writers play no part in it. It tried two settings of supervised training and of FixMatch, five of Mean
-Teacher, one each of UDA and pseudo-label, none of the Π-model.
+Settings were looked for on the last two of a draw's labeled writers, kept out of training there; test writers play no
+part in it. ``--search`` is about Mean Teacher. Rows of the file that name no draw are of an earlier search (draw 0, 300
+steps, squares averaged over the symbols): two settings of supervised training and of FixMatch, five of Mean Teacher, one
+each of UDA and pseudo-label, none of the Π-model. Mean Teacher was scored on the test writers with both kinds of lines.
 """
 
 from __future__ import annotations

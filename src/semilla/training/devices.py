@@ -60,7 +60,7 @@ def available_cores() -> int:
 def usual_threads() -> int:
     """CPU threads where nobody says how many: one for each core, or OMP_NUM_THREADS if that is fewer.
 
-    Two programs that each take all cores are several times slower than two that share them.
+    Two programs that each take all cores wait for one another; so who runs two can say how many each may have.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return min(available_cores(), int(asked)) if asked.isdecimal() and int(asked) else available_cores()

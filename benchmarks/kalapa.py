@@ -15,8 +15,8 @@ times).
 
 Settings were looked for on the last two of a draw's labeled writers, kept out of training there; test writers play no
 part in it. ``--search`` is about Mean Teacher. Rows of the file that name no draw are of an earlier search (draw 0, 300
-steps, squares averaged over the symbols): two settings of supervised training and of FixMatch, five of Mean Teacher, one
-each of UDA and pseudo-label, none of the Π-model. Mean Teacher was scored on the test writers with both kinds of lines.
+steps, squares averaged over the symbols): two settings of supervised training and of FixMatch, five of Mean Teacher,
+one each of UDA and pseudo-label, none of the Π-model. Mean Teacher met the test writers with both kinds of lines.
 """
 
 from __future__ import annotations

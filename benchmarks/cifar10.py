@@ -38,6 +38,7 @@ def row(fit: Path) -> dict[str, Any]:
         "training seconds": seconds(fit),
         "network": settings["network"],
         "precision": settings["precision"],
+        "threads": settings["threads"],
         "curve": curve,
     }
 

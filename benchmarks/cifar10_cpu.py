@@ -8,10 +8,10 @@
 A piece is one run of `semilla train cifar10 --labels-file … --method … --init START --no-baseline` with the recipe that
 comes with semilla. START is the recipe's pre-training on all 50,000 pictures without labels: it does not depend on the
 label draw, so it is made once (seed 0) and its minutes are counted in every piece that begins with it. A piece that was
-stopped is taken up where it stopped (its folder lies under runs/cifar10-cpu/); a finished one is not made again. Label
-draws are USB's, made anew with its algorithm and seeds 0 to 2. The last averaged weights are scored once, on the 9,980
-test pictures that are exact; the curve is of all 10,000 and chose nothing: recipes were chosen by cifar10_search.py, on
-5,000 pictures of the training set.
+stopped is taken up where it stopped (its folder lies under runs/cifar10-cpu/); a finished one is not made again, unless
+its number of steps is another by now. Label draws are USB's, made anew with its algorithm and seeds 0 to 2. The last
+averaged weights are scored once, on the 9,980 test pictures that are exact; the curve is of all 10,000 and chose
+nothing: recipes were chosen by cifar10_search.py, on 5,000 pictures of the training set.
 
 Numbers of steps are fixed, so that a busy machine changes no accuracy. What a piece takes on two quiet cores is
 reckoned by ``--time``: the mean time of a step over some seconds, times its steps, pre-training included and without
@@ -66,9 +66,14 @@ class Piece(NamedTuple):
         return "supervised" if self.what == FINE_TUNED else self.what
 
     @property
+    def recipe(self) -> str:
+        """Whose pre-training it begins with."""
+        return "cifar10/fixmatch" if self.what == FINE_TUNED else f"cifar10/{self.what}"
+
+    @property
     def begins(self) -> int:
         """Steps of the pre-training it begins with; 0 for none."""
-        own = table_of(f"cifar10/{self.method}", "pretrain")
+        own = table_of(self.recipe, "pretrain")
         return self.start or (0 if own is None else own["steps"])
 
     @property
@@ -88,7 +93,7 @@ PIECES = (
     *(Piece(method, 250, draw, minutes) for draw in range(3) for method, minutes in _DRAWN),
     Piece("fixmatch", 4000, 0, 30),
     Piece("supervised", 4000, 0, 30, steps=12_000),
-    *(Piece(FINE_TUNED, 250, draw, 30, steps=3_000, start=1_900) for draw in range(3)),
+    *(Piece(FINE_TUNED, 250, draw, 30, steps=3_000) for draw in range(3)),
     *(Piece(method, 250, 0, 10, steps, 600) for method, steps in _SHORT.items()),
 )  # fmt: skip
 
@@ -104,16 +109,23 @@ def main() -> None:
         asked = options.piece in (None, piece.name)
         if options.list:
             plan = f"{piece.minutes:>4g} min  {piece.begins:>6,} + {piece.goes:>6,} steps"
-            print(f"{piece.name:<24}{plan}   {'done' if piece.name in found else ''}")
+            print(f"{piece.name:<24}{plan}   {'done' if done(piece, found) else ''}")
         elif options.time and asked:
             found.setdefault(STEP, {})[piece.name] = timed(piece)
             cifar10.save(PATH, found)
-        elif asked and piece.name not in found:
-            found[piece.name] = run(piece)
+        elif asked and not done(piece, found):
+            row = run(piece)
+            found = cifar10.load(PATH) | {piece.name: row}  # others may be made beside this one
             cifar10.save(PATH, found)
             print(table(found)[-1], flush=True)
     for line in [] if options.list else table(found):
         print(line)
+
+
+def done(piece: Piece, found: dict[str, Any]) -> bool:
+    """Whether the file has this piece, with the steps it is to have now."""
+    row = found.get(piece.name, {})
+    return (row.get("pre-training steps"), row.get("steps")) == (piece.begins, piece.goes)
 
 
 def start(steps: int) -> Path:
@@ -151,6 +163,8 @@ def run(piece: Piece) -> dict[str, Any]:
     )
     made = cifar10.row(folder / "fits" / f"{piece.method}-{piece.draw}")
     made |= {"pre-training steps": piece.begins, "resumed": resume, "wall seconds": round(time.monotonic() - began, 1)}
+    if begun is not None:  # its training loop alone; the pictures are read anew in every piece
+        made["pre-training seconds"] = cifar10.seconds(cifar10.weights(begun).parent)
     return made | {"minutes asked": piece.minutes, "provenance": provenance("torch", "numpy")}
 
 

@@ -352,7 +352,7 @@ class Fit:
         allowed: tuple[tuple[str, ...], bool],
         progress: TextIO | Watcher | None,
     ) -> Result:
-        with devices.own_generators(self.settings.device), devices.threads(self.settings.threads or 1):
+        with devices.computing(self.settings.device, self.settings.threads):
             state, spec = self.build()
             provenance = self._prepare(folder, spec, resume, overwrite, allowed)
             evaluation = self._evaluation(state)

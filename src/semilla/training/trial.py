@@ -48,7 +48,7 @@ class Trainable(Protocol):
 @contextmanager
 def trial(fit: Trainable) -> Iterator[tuple[State, Batches, Callable[[int], None]]]:
     """State and batches of a copy of a fit, and what makes some steps of it; nothing of it stays."""
-    with devices.own_generators(fit.settings.device), devices.threads(fit.settings.threads or 1):
+    with devices.computing(fit.settings.device, fit.settings.threads):
         state, _ = fit.build()
         batches = fit.batches(state)
 

@@ -14,8 +14,8 @@ averaged weights are scored once, on the 9,980 test pictures that are exact; the
 nothing: recipes were chosen by cifar10_search.py, on 5,000 pictures of the training set.
 
 Numbers of steps are fixed, so that a busy machine changes no accuracy. What a piece takes on two quiet cores is
-reckoned by ``--time``: the mean time of a step over some seconds, times its steps, pre-training included and without
-the 20 evaluations; the wall-clock time of the run as it was made is beside it.
+reckoned by ``--time``: the mean time of a step over some seconds (from random weights, which take as long), times its
+steps, pre-training included and without the 20 evaluations; the wall-clock time of the run as it was made is beside it.
 
 Supervised training is what the recipe of that name makes: the same network from scratch on weak and strong views. With
 250 labels it is flat after a few minutes, as its curve shows, and gets 3,000 steps. ``fine_tuned`` is the same from
@@ -171,8 +171,7 @@ def run(piece: Piece) -> dict[str, Any]:
 def timed(piece: Piece) -> dict[str, Any]:
     """What a step of a piece and of its pre-training takes on this machine now, in ms, and all of them in minutes."""
     dataset, labels = load("cifar10"), cifar10.draw(piece.labels, piece.draw, RUNS / "labels")
-    words: dict[str, Any] = {"weights": str(cifar10.weights(start(piece.begins)))} if piece.begins else {}
-    fit, _ = plan_fit(dataset, labels_file=labels, method=piece.method, steps=piece.goes, **words, **piece.words)
+    fit, _ = plan_fit(dataset, labels_file=labels, method=piece.method, steps=piece.goes, **piece.words)
     main, first = step_seconds(fit, least=TIMED), 0.0
     if piece.begins:
         own = beginning(piece.begins)

@@ -7,10 +7,12 @@ The contenders take turns (A B A B …) of a fifth of a second in one process wi
 busy with other things; time is that of the processor, for the same reason. Given are the medians of images a second,
 and of the ratios within a turn. All start from uint8 pixels and end with a normalised float32 batch:
 
-* semilla: ``weak``, ``strong`` (FixMatch) and ``lecture``, each example with draws of its own, which are included.
+* semilla: ``weak``, ``strong`` (FixMatch), ``lecture`` and ``contrastive`` (SimCLR), each example with draws of its
+  own, which are included.
 * Pillow, image by image, as public repositories do it: flip, a crop from reflected edges, two operations by
   ImageOps, ImageEnhance and Image.transform from the same pool and ranges, torchvision's ToTensor and Normalize, cutout
-  or random erasing. Pillow has no reflected edges: NumPy pads, as in torchvision.
+  or random erasing. Pillow has no reflected edges: NumPy pads, as in torchvision. SimCLR's crop and colours are
+  torchvision's on Pillow images, as its repositories have them.
 * Pillow, lean: the same with a few lines of PyTorch in place of ToTensor and Normalize.
 * torchvision.transforms.v2 on tensors with its own RandAugment, image by image, and on the whole batch, where one draw
   serves all images: less than what is asked for.
@@ -39,6 +41,7 @@ from torch import Tensor
 
 from machine import provenance
 from semilla.augment import ImageViews
+from semilla.augment.contrastive import GREYED, HUE, JITTER, RECOLOURED
 from semilla.augment.images import VIEWS, find
 from semilla.augment.operations import Operation
 from semilla.randomness import uniform
@@ -72,7 +75,7 @@ def main() -> None:
     found["skipped"] = skipped
     found["views"] = {
         name: race(ways(name, pictures, packages), len(pictures), arguments.turns)
-        for name in ("weak", "strong", "lecture")
+        for name in ("weak", "strong", "lecture", "contrastive")
     }
     found["provenance"] = provenance(*packages)
     for name, rows in found["views"].items():
@@ -131,7 +134,8 @@ def ways(name: str, pictures: np.ndarray, packages: list[str]) -> dict[str, Way]
     if "torchvision" in packages:
         finish = to_tensor_and_normalize()
         found["Pillow, each image"] = lambda: by_pillow(name, pictures, finish)
-    found["Pillow, each image, lean"] = lambda: by_pillow(name, pictures, lean)
+    if "torchvision" in packages or not VIEWS[name].crop:
+        found["Pillow, each image, lean"] = lambda: by_pillow(name, pictures, lean)
     if "torchvision" in packages:
         change = torchvision_view(name)
         found["torchvision v2, each image"] = lambda: torch.stack([change(one) for one in batch])
@@ -148,6 +152,7 @@ def ways(name: str, pictures: np.ndarray, packages: list[str]) -> dict[str, Way]
 def by_pillow(name: str, pictures: np.ndarray, finish: Callable[[Image.Image], Tensor]) -> Tensor:
     spec = find(name)
     erase = {"": None, "square": cutout, "rectangle": random_erasing}[spec.erasing]
+    recolour = torchvision_crop_and_colours(spec.crop) if spec.crop else None
     made = []
     for pixels in pictures:
         image = Image.fromarray(pixels)
@@ -157,6 +162,8 @@ def by_pillow(name: str, pictures: np.ndarray, finish: Callable[[Image.Image], T
             padded = Image.fromarray(np.pad(np.asarray(image), ((PAD, PAD), (PAD, PAD), (0, 0)), mode="reflect"))
             x, y = random.randint(0, 2 * PAD), random.randint(0, 2 * PAD)
             image = padded.crop((x, y, x + SIDE, y + SIDE))
+        if recolour:
+            image = recolour(image)
         for _ in range(spec.count):
             operation = random.choice(spec.pool)
             if random.random() < spec.probability:
@@ -235,6 +242,8 @@ def torchvision_view(name: str) -> Callable[[Tensor], Tensor]:
     steps: list[Any] = [v2.RandomHorizontalFlip()]
     if spec.shift:
         steps.append(v2.RandomCrop(SIDE, PAD, padding_mode="reflect"))
+    if spec.crop:
+        steps.append(torchvision_crop_and_colours(spec.crop))
     if spec.count:
         bilinear = v2.InterpolationMode.BILINEAR
         steps.append(v2.RandAugment(spec.count, magnitude=15, interpolation=bilinear, fill=128))
@@ -242,6 +251,15 @@ def torchvision_view(name: str) -> Callable[[Tensor], Tensor]:
     if spec.erasing:
         steps.append(v2.RandomErasing(1.0 if spec.erasing == "square" else 0.25))
     return v2.Compose(steps)
+
+
+def torchvision_crop_and_colours(smallest: float) -> Callable[[Any], Any]:
+    """For Pillow's images as for tensors."""
+    from torchvision.transforms import v2
+
+    crop = v2.RandomResizedCrop(SIDE, (smallest, 1.0), antialias=False)
+    colours = v2.RandomApply([v2.ColorJitter(JITTER, JITTER, JITTER, HUE)], RECOLOURED)
+    return v2.Compose([crop, colours, v2.RandomGrayscale(GREYED)])
 
 
 def kornia_view(name: str) -> Callable[[Tensor], Tensor]:
@@ -252,6 +270,9 @@ def kornia_view(name: str) -> Callable[[Tensor], Tensor]:
     steps: list[Any] = [K.RandomHorizontalFlip()]
     if spec.shift:
         steps.append(K.RandomCrop((SIDE, SIDE), PAD, padding_mode="reflect"))
+    if spec.crop:
+        steps.append(K.RandomResizedCrop((SIDE, SIDE), scale=(spec.crop, 1.0)))
+        steps += [K.ColorJitter(JITTER, JITTER, JITTER, HUE, p=RECOLOURED), K.RandomGrayscale(p=GREYED)]
     if spec.count:
         steps.append(auto.RandAugment(spec.count, m=15))
     steps.append(K.Normalize(MEAN, STD))

@@ -120,7 +120,16 @@ def test_a_start_of_all_examples_is_their_doing_though_the_training_used_none(ar
 
 def test_the_run_remembers_what_it_started_from(run):
     start = json.loads((run.folder / "run.json").read_text())["start"]
-    assert start == {"name": "pretrain", "method": "simclr", "steps": start["steps"], "data": "arrays", "readout": None}
+    read = start.pop("readout")
+    assert start == {"name": "pretrain", "method": "simclr", "steps": start["steps"], "data": "arrays"}
+    assert (read["labels"], read["n"]) == (20, 60), "by the labels that the training has, no others"
+
+
+def test_the_test_part_is_not_read_while_another_part_is_scored(arrays, tmp_path):
+    words = {"method": "uda", "pretraining": "simclr", "evaluate_on": "development"}
+    parts = {"x_development": arrays["x_test"], "y_development": arrays["y_test"]}
+    semilla.train({**arrays, **parts}, out=tmp_path / "run", **{**TINY, **words})
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["start"]["readout"] is None
 
 
 def test_three_fits_are_made_and_the_verdict_is_against_labels_alone_from_scratch(run):

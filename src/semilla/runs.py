@@ -203,7 +203,8 @@ def train(
     own: dict[str, Any] = {"method": method, "recipe": recipe, "network": network}
     if stage is not None:
         known = labeled_index(dataset, labels, labels_file, changes.get("seed") or stage.get("seed") or 0)
-        begin = partial(make_start, dataset, changes=changes | {"network": network}, labeled=known)
+        given = changes | {"network": network}
+        begin = partial(make_start, dataset, changes=given, labeled=known, read=evaluate_on == "test")
         if dry_run:
             own |= {"baseline": baseline, "profiled": profiled}
             _plan_of_both(source, begin, stage, minutes, progress, say, {**asked, **own, **changes})

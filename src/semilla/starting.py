@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from semilla.config import nearest, network_name, table_of
 from semilla.config import recipe as read_recipe
-from semilla.data.dataset import Dataset
+from semilla.data.dataset import UNKNOWN, Dataset
 from semilla.data.labels import IntArray
 from semilla.errors import UsageError
 from semilla.fitting import FIT
@@ -82,18 +84,20 @@ def make_start(
     minutes: float | None,
     resume: bool,
     labeled: IntArray,
+    read: bool,
     **words: Any,
 ) -> tuple[Path | None, float | None]:
     """Pre-train, and say where the start lies, or None for a dry run; and the minutes that are left.
 
     Args:
-        dataset: whose labels are not looked at, but for those of lines that ``labeled`` names.
+        dataset: whose labels pre-training does not look at; those that ``labeled`` names read out its features.
         stage: as `first_stage` gives it.
         folder: of the run.
         changes: the settings of the training; those of both are taken over.
         minutes: for the whole run, or None to leave it to the steps.
         resume: whether the run is taken up again: a stage that was not begun begins.
         labeled: positions of the examples whose labels the training may use.
+        read: whether the test part may say how well a linear classifier reads the features.
         **words: as for `semilla.pretrain`.
 
     Raises:
@@ -109,8 +113,17 @@ def make_start(
         return _from_generated(dataset, stage, place, given, minutes, resume and begun, labeled, words)
     own = {name: value for name, value in {**stage, **given}.items() if name != "share"}
     part = None if minutes is None else share * minutes
-    made = pretrain(dataset, out=place, minutes=part, resume=resume and begun, readout=False, **own, **words)
+    shown = knowing(dataset, labeled)
+    readable = read and shown.test is not None and len(np.unique(shown.labels[labeled])) > 1
+    made = pretrain(shown, out=place, minutes=part, resume=resume and begun, readout=readable, **own, **words)
     return None if made is None else place, None if minutes is None else (1 - share) * minutes
+
+
+def knowing(dataset: Dataset, labeled: IntArray) -> Dataset:
+    """The data with these labels alone."""
+    labels = np.full_like(dataset.labels, UNKNOWN)
+    labels[labeled] = dataset.labels[labeled]
+    return dataclasses.replace(dataset, labels=labels)
 
 
 def _from_generated(

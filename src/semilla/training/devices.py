@@ -9,6 +9,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
@@ -86,8 +87,15 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_MMAP_MAX, _TRIM_THRESHOLD = -4, -1
-"""Of glibc's ``mallopt``: how many blocks may be mapped by themselves, and how much free memory is given back."""
+_MMAP_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -4, -3, -1
+"""Of glibc's ``mallopt``: how many blocks may be mapped by themselves, from which size, and how much free memory at the
+end of the heap is given back."""
+
+
+@cache
+def glibc() -> ctypes.CDLL | None:
+    """The C library of this process if it is GNU's."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 @contextmanager
@@ -97,17 +105,18 @@ def kept_memory(device: str | None) -> Iterator[None]:
     glibc maps every block above 32 MB by itself, and the system clears all its pages again in every step. The maps of a
     wide layer for some hundred pictures are such blocks. Elsewhere than with glibc nothing happens.
     """
-    if device != "cpu" or platform.libc_ver()[0] != "glibc":
+    c = glibc() if device == "cpu" else None
+    if c is None:
         yield
         return
-    c = ctypes.CDLL(None)
     c.mallopt(_MMAP_MAX, 0)
     c.mallopt(_TRIM_THRESHOLD, -1)  # never
     try:
         yield
     finally:
         c.mallopt(_MMAP_MAX, 65_536)  # glibc's own number
-        c.mallopt(_TRIM_THRESHOLD, 64 << 20)  # what it arrives at by itself once such blocks were freed
+        c.mallopt(_MMAP_THRESHOLD, 32 << 20)  # this and the next: where it arrives by itself when such blocks are freed
+        c.mallopt(_TRIM_THRESHOLD, 64 << 20)
         c.malloc_trim(0)
 
 

@@ -26,6 +26,7 @@ def resident() -> int:
 
 @pytest.mark.skipif(devices.glibc() is None, reason="nothing is done without glibc")
 def test_a_block_that_was_freed_is_not_fetched_from_the_system_again_until_the_end() -> None:
+    devices.glibc().mallopt(devices._MMAP_THRESHOLD, 128 << 10)  # as in a young process
     with devices.kept_memory("cpu"):
         faults(8, LARGE)  # the first few may still find room that is a little too small
         held = resident()

@@ -179,18 +179,33 @@ def timed(piece: Piece) -> dict[str, Any]:
         first = step_seconds(begun, least=TIMED)
     minutes = (piece.begins * first + piece.goes * main) / 60
     step = {"pre-training": round(1000 * first, 1), "training": round(1000 * main, 1), "minutes": round(minutes, 1)}
-    return step | provenance("torch", "numpy")
+    return {"steps": [piece.begins, piece.goes], **step, **provenance("torch", "numpy")}
+
+
+def as_made(row: dict[str, Any]) -> str:
+    """Minutes of the pre-training's loop and of the whole run after it; nothing where a run was stopped in between."""
+    if row["resumed"] or (row["pre-training steps"] and "pre-training seconds" not in row):
+        return "not measured"
+    minutes = (row.get("pre-training seconds", 0.0) + row["wall seconds"]) / 60
+    return f"{minutes:.1f} min, {row.get('threads', '?')} threads"
+
+
+def quiet(piece: Piece, found: dict[str, Any]) -> str:
+    """Minutes as ``--time`` reckons them, if it did so for as many steps."""
+    told = found.get(STEP, {}).get(piece.name, {})
+    there = told.get("steps") == [piece.begins, piece.goes]
+    return f"{told['minutes']:>13.1f} min" if there else f"{'not measured':>17}"
 
 
 def table(found: dict[str, Any]) -> list[str]:
     """The rows there are, and the mean over draws."""
-    lines = [f"{'piece':<24}{'accuracy':>10}{'steps':>16}{'two quiet cores':>17}"]
+    lines = [f"{'piece':<24}{'accuracy':>10}{'steps':>16}{'as made':>22}{'two quiet cores':>17}"]
     for piece in PIECES:
         if row := found.get(piece.name):
-            time_ = found.get(STEP, {}).get(piece.name)
-            told = f"{time_['minutes']:>13.1f} min" if time_ else f"{'not measured':>17}"
             steps = f"{row['pre-training steps']:,} + {row['steps']:,}"
-            lines.append(f"{piece.name:<24}{100 * row['accuracy']:>8.1f} %{steps:>16}{told}")
+            lines.append(
+                f"{piece.name:<24}{100 * row['accuracy']:>8.1f} %{steps:>16}{as_made(row):>22}{quiet(piece, found)}"
+            )
     for method in ("fixmatch", FINE_TUNED, "supervised"):
         scores = [found[name]["accuracy"] for draw in range(3) if (name := f"{method}-250-{draw}") in found]
         if scores:

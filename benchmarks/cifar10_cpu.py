@@ -15,7 +15,8 @@ nothing: recipes were chosen by cifar10_search.py, on 5,000 pictures of the trai
 
 Numbers of steps are fixed, so that a busy machine changes no accuracy. What a piece takes on two quiet cores is
 reckoned by ``--time``: the mean time of a step over some seconds (from random weights, which take as long), times its
-steps, pre-training included and without the 20 evaluations; the wall-clock time of the run as it was made is beside it.
+steps, pre-training included and without the 20 evaluations; beside it stands what it took as it was made, evaluations
+included, where it was made in one go.
 
 Supervised training is what the recipe of that name makes: the same network from scratch on weak and strong views. With
 250 labels it is flat after a few minutes, as its curve shows, and gets 3,000 steps. ``fine_tuned`` is the same from
@@ -187,7 +188,7 @@ def as_made(row: dict[str, Any]) -> str:
     if row["resumed"] or (row["pre-training steps"] and "pre-training seconds" not in row):
         return "not measured"
     minutes = (row.get("pre-training seconds", 0.0) + row["wall seconds"]) / 60
-    return f"{minutes:.1f} min, {row.get('threads', '?')} threads"
+    return f"{minutes:.1f} min" + (f", {row['threads']} threads" if "threads" in row else "")
 
 
 def quiet(piece: Piece, found: dict[str, Any]) -> str:
@@ -203,9 +204,8 @@ def table(found: dict[str, Any]) -> list[str]:
     for piece in PIECES:
         if row := found.get(piece.name):
             steps = f"{row['pre-training steps']:,} + {row['steps']:,}"
-            lines.append(
-                f"{piece.name:<24}{100 * row['accuracy']:>8.1f} %{steps:>16}{as_made(row):>22}{quiet(piece, found)}"
-            )
+            told = f"{as_made(row):>22}{quiet(piece, found)}"
+            lines.append(f"{piece.name:<24}{100 * row['accuracy']:>8.1f} %{steps:>16}{told}")
     for method in ("fixmatch", FINE_TUNED, "supervised"):
         scores = [found[name]["accuracy"] for draw in range(3) if (name := f"{method}-250-{draw}") in found]
         if scores:

@@ -123,9 +123,10 @@ class Side:
     def ask(self, **order: Any) -> dict[str, Any]:
         """Have an order carried out while everything else of this run stands still."""
         assert self._process.stdin is not None
-        os.killpg(self._process.pid, signal.SIGCONT)
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError, ProcessLookupError):  # it has ended while it waited, and `_answer` says how
+            os.killpg(self._process.pid, signal.SIGCONT)
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
@@ -133,6 +134,9 @@ class Side:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(BrokenPipeError):  # what was still to be written
+                pipe.close()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -501,12 +505,12 @@ def peak_table(measured: list[dict[str, Any]], own: dict[str, Any]) -> list[str]
         work = side["flop_per_image"] * (passes["forward"] + 2 * passes["backward"])
         each = statistics.median(turn["seconds"] for turn in side["turns"])
         rate = work / each
-        picture = run["seconds of a picture's convolutions"][kind]
-        alone = sum(passes[way] * picture[way] for way in ("forward", "backward"))
+        picture = run.get("seconds of a picture's convolutions", {}).get(kind)  # older files have none
+        alone = sum(passes[way] * picture[way] for way in ("forward", "backward")) if picture else 0.0
+        by_themselves = f"{alone:.2f} | {share(work / alone, best)}" if picture else "– | –"
         lines.append(
             f"| {name} ({side['chosen']['precision']}, {run['instructions']}) | {work / 1e9:.0f} | {each:.2f} "
-            f"| {rate / 1e9:.0f} | {share(rate, inner)} | {share(rate, best)} "
-            f"| {alone:.2f} | {share(work / alone, best)} |"
+            f"| {rate / 1e9:.0f} | {share(rate, inner)} | {share(rate, best)} | {by_themselves} |"
         )
     flop = next(iter(own["sides"].values()))["flop_per_image"]
     return [

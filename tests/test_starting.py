@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import semilla
+from semilla import pretraining
 from semilla.cli import main
 from semilla.errors import SemillaError, UsageError
 from semilla.starting import SHARE, first_stage
@@ -130,6 +131,19 @@ def test_the_test_part_is_not_read_while_another_part_is_scored(arrays, tmp_path
     parts = {"x_development": arrays["x_test"], "y_development": arrays["y_test"]}
     semilla.train({**arrays, **parts}, out=tmp_path / "run", **{**TINY, **words})
     assert json.loads((tmp_path / "run" / "run.json").read_text())["start"]["readout"] is None
+
+
+def test_a_dry_run_does_not_read_out(arrays, monkeypatch):
+    monkeypatch.setattr(pretraining, "read_out", lambda *_: pytest.fail("the test part was read"))
+    semilla.train(arrays, method="uda", pretraining="simclr", dry_run=True, **TINY)
+
+
+def test_an_unknown_pre_training_is_told_what_there_is(arrays, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        semilla.train(arrays, pretraining="bogus", out=tmp_path / "run", **TINY)
+    assert caught.value.code == "U001"
+    assert "rotation" in str(caught.value.fix)
+    assert "uda" not in str(caught.value.fix)
 
 
 def test_three_fits_are_made_and_the_verdict_is_against_labels_alone_from_scratch(run):

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semilla import files
+from semilla.config import nearest
 from semilla.config import recipe as read_recipe
 from semilla.config import settings as resolve
 from semilla.contract import Method
@@ -310,7 +311,13 @@ def facts_of(init: str | Path) -> dict[str, Any]:
 
 
 def _entry(method: str | type[Method]) -> Entry:
-    entry = find(method)
+    try:
+        entry = find(method)
+    except UsageError as error:
+        if error.code != "U001":
+            raise
+        fix = nearest(str(method), PRETRAINING)
+        raise UsageError("U001", f"unknown method of pre-training {method!r}", fix) from None
     if entry.name not in PRETRAINING and (entry.own is None or entry.own.labeled_views):
         fix = f"take one of {', '.join(PRETRAINING)}; or semilla train DATA --method {entry.name}"
         raise UsageError("U071", f"{entry.name} needs labels, so it is no method of pre-training", fix)

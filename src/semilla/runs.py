@@ -280,7 +280,7 @@ def _plan_of_both(
     with TemporaryDirectory() as place:
         quiet: dict[str, Any] = {"progress": None, "say": lambda line: None, **common}
         few = {"steps": 1} | ({"lines": _FEW_LINES} if stage["method"] == GENERATED else {})
-        init, _ = begin(stage | few, Path(place), minutes=None, dry_run=False, **quiet)
+        init, _ = begin(stage | few, Path(place), minutes=None, dry_run=False, read=False, **quiet)
         train(source, init=init, minutes=left, dry_run=True, progress=progress, say=say, **asked)
 
 
@@ -626,7 +626,7 @@ def _concluded(results: dict[str, Result], folder: Path | None, told: tuple[str,
     chosen, why = (
         (main, f"it is {100 * gain:.1f} points better than {base.rsplit('-', 1)[0]} on the {parts[0]} labels")
         if gain > 0
-        else (base, f"the other is not better on the {parts[0]} labels ({100 * gain:+.1f} points)")
+        else (base, f"{main.rsplit('-', 1)[0]} is not better on the {parts[0]} labels ({100 * gain:+.1f} points)")
     )
     for name in others:
         if scores[name] > scores[chosen]:
@@ -700,7 +700,11 @@ def _starts(trained: Trained) -> list[str]:
     worth = _gain(trained.fits[names[1]], trained.fits[names[0]])
     lines[1] += f" ({100 * worth.mean:+.1f} points, {100 * worth.low:+.1f} … {100 * worth.high:+.1f})"
     if worth.high < 0:
-        lines.append("the start is worse than none on these labels: leave it out, or make it in more steps")
+        steps = trained.fits[names[1]].settings.steps or 0
+        lines.append(
+            f"after {steps:,} steps the start is worse than none on these labels: train for more steps from it, "
+            "pre-train for more, or leave it out"
+        )
     return lines
 
 

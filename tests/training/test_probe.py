@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +162,15 @@ def test_a_resumed_run_computes_as_it_began(times, tmp_path, monkeypatch):
     monkeypatch.setenv("SEMILLA_CACHE", str(tmp_path / "another"))  # and now fp32 would win
     times[0][BF16] = 9.0
     assert train(**common, resume=True).settings.precision == "bf16"
+
+
+@pytest.mark.parametrize(("running", "cores", "expected"), [(1, 2, False), (2, 2, True), (2, 4, False), (3, 4, True)])
+def test_busy_is_a_machine_whose_other_programs_use_half_of_it(running, cores, expected, monkeypatch, tmp_path):
+    """One of those that run is this program."""
+    path = tmp_path / "loadavg"
+    path.write_text(f"9.00 9.00 9.00 {running}/345 678\n")
+    monkeypatch.setattr(
+        builtins, "open", lambda name, **_: path.open() if name == "/proc/loadavg" else pytest.fail(name)
+    )
+    monkeypatch.setattr(probe, "available_cores", lambda: cores)
+    assert probe.busy() == expected

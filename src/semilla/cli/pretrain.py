@@ -29,7 +29,7 @@ from semilla.methods.catalogue import plug_in
 @click.option("--seed", type=int, help="Initial weights, order, views.  [default: 0]")
 @click.option("--recipe", type=click.Path(), help="A TOML file of settings.")
 @click.option("--device", help="cpu, cuda or mps.  [default: the fastest found]")
-@click.option("--precision", help="fp32 or bf16.  [default: by device]")
+@click.option("--precision", help="fp32 or bf16.  [default: by device; the faster on a CPU]")
 @click.option("--compile", is_flag=True, default=None, help="Let PyTorch compile the network: for long runs on a GPU.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.  [default: 10 times in a run]")
 @click.option("--out", "-o", type=click.Path(), help="The run folder.  [default: runs/<data>-<n>]")

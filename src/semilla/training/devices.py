@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -103,21 +104,35 @@ def kept_memory(device: str | None) -> Iterator[None]:
     """On a CPU, keep the memory that a step frees for the next one; all of it goes back at the end.
 
     glibc maps every block above 32 MB by itself, and the system clears all its pages again in every step. The maps of a
-    wide layer for some hundred pictures are such blocks. Elsewhere than with glibc nothing happens.
+    wide layer for some hundred pictures are such blocks. Nothing happens elsewhere than with glibc, or where the
+    environment says how its memory is to be handled. Several trainings at a time keep it until the last has ended.
     """
-    c = glibc() if device == "cpu" else None
+    c = glibc() if device == "cpu" and not _told() else None
     if c is None:
         yield
         return
-    c.mallopt(_MMAP_MAX, 0)
-    c.mallopt(_TRIM_THRESHOLD, -1)  # never
+    with _lock:
+        _keeping.append(None)
+        c.mallopt(_MMAP_MAX, 0)
+        c.mallopt(_TRIM_THRESHOLD, -1)  # never
     try:
         yield
     finally:
-        c.mallopt(_MMAP_MAX, 65_536)  # glibc's own number
-        c.mallopt(_MMAP_THRESHOLD, 32 << 20)  # this and the next: where it arrives by itself when such blocks are freed
-        c.mallopt(_TRIM_THRESHOLD, 64 << 20)
-        c.malloc_trim(0)
+        with _lock:
+            _keeping.pop()
+            if not _keeping:
+                c.mallopt(_MMAP_MAX, 65_536)  # glibc's own number
+                c.mallopt(_MMAP_THRESHOLD, 32 << 20)  # here it arrives by itself once such blocks were freed, and at
+                c.mallopt(_TRIM_THRESHOLD, 64 << 20)  # twice as much
+                c.malloc_trim(0)
+
+
+_lock, _keeping = threading.Lock(), list[None]()
+
+
+def _told() -> bool:
+    """Whether the environment says how glibc is to handle memory."""
+    return any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
 
 
 @contextmanager

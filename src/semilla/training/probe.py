@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import statistics
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -34,6 +35,8 @@ STEADY = 1.1
 """How far apart the two best rounds of each way may be for the race to end before `MOST_ROUNDS`."""
 MARGIN = 1.2
 """How many times as fast as the first way another one must be to be taken."""
+LOOKS = 5
+"""How often is looked at what else runs."""
 
 
 class Way(NamedTuple):
@@ -95,7 +98,17 @@ def race(net: nn.Module, shape: tuple[int, ...], ways: Sequence[Way]) -> list[fl
 
 
 def busy() -> bool:
-    """Whether other programs use half of this machine or more: threads that wait for one another would decide."""
+    """Whether other programs use half of this machine or more: threads that wait for one another would decide.
+
+    Linux says what runs at this moment; elsewhere it is the last minute's load, which this program may have made.
+    """
+    with suppress(OSError), open("/proc/loadavg", encoding="ascii") as line:
+        running = []
+        for _ in range(LOOKS):
+            time.sleep(0.02)  # own threads have gone to sleep by then
+            line.seek(0)
+            running.append(int(line.read().split()[3].partition("/")[0]) - 1)
+        return statistics.median(running) >= available_cores() / 2
     with suppress(AttributeError, OSError):  # Windows does not say
         return os.getloadavg()[0] > available_cores() / 2
     return False

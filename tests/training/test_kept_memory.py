@@ -30,16 +30,11 @@ def resident():
     with open("/proc/self/statm") as numbers:
         return int(numbers.read().split()[1]) * PAGE / 2**20
 
+"""
+"""What both of the following begin with."""
+
+LARGE = """
 found = {"large before": cleared(96)}
-with kept_memory("cpu"):
-    pass
-c, size = glibc(), 24 << 20
-c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-blocks = [ctypes.memset(c.malloc(size), 0, size) for _ in range(8)]  # by hand: nothing small lies between them
-held = resident()
-while blocks:
-    c.free(blocks.pop())
-found["given back by itself"] = held - resident()
 with kept_memory("cpu"):
     with kept_memory("cpu"):
         pass
@@ -50,17 +45,33 @@ found["small afterwards"] = cleared(24)
 found["large afterwards"] = cleared(192)
 print(json.dumps(found))
 """
-"""Numbers of a process that has freed no large block yet."""
+
+SMALL = """
+with kept_memory("cpu"):
+    pass
+c, size = glibc(), 24 << 20
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+blocks = [ctypes.memset(c.malloc(size), 0, size) for _ in range(8)]  # by hand: nothing small lies between them
+held = resident()
+while blocks:
+    c.free(blocks.pop())
+print(json.dumps({"given back by itself": held - resident()}))
+"""
 
 
 @pytest.fixture(scope="module")
 def young() -> dict[str, float]:
+    """Numbers of processes that have freed no large block yet."""
     if devices.glibc() is None:
         pytest.skip("nothing is done without glibc")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    words = [sys.executable, "-c", YOUNG]
-    done = subprocess.run(words, env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True, text=True)
-    return dict(json.loads(done.stdout))
+    environment |= {"OMP_NUM_THREADS": "1"}
+    found: dict[str, float] = {}
+    for script in (YOUNG + LARGE, YOUNG + SMALL):
+        words = [sys.executable, "-c", script]
+        done = subprocess.run(words, env=environment, capture_output=True, check=True, text=True)
+        found |= json.loads(done.stdout)
+    return found
 
 
 def test_a_large_block_that_was_freed_is_not_cleared_again(young: dict[str, float]) -> None:

@@ -10,12 +10,13 @@ from importlib import metadata
 from pathlib import Path
 
 from semilla.training.devices import available_cores
+from semilla.training.probe import processor
 
 
 def provenance(*packages: str) -> dict[str, object]:
-    """Processor and cores, how busy they are, versions of Python, semilla and some packages, commit and date."""
+    """Processor, cores and what they have for bf16, how busy they are, versions of Python, semilla and some packages, commit and date."""
     return {
-        "device": f"CPU ({_processor()}), {available_cores()} cores",
+        "device": f"CPU ({_processor()}), {available_cores()} cores, bf16 by {_bf16()}",
         "load at the end": [round(load, 1) for load in os.getloadavg()],
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("semilla", *packages)},
@@ -32,6 +33,12 @@ def _commit() -> str:
         subprocess.run([*here, *words], capture_output=True, text=True, check=False).stdout.strip() for words in asked
     )
     return f"{commit or 'unknown'}{'-dirty' if changed else ''}"
+
+
+def _bf16() -> str:
+    """The instructions that multiply bf16 numbers here."""
+    words = processor().split()
+    return " and ".join(name for name in ("avx512_bf16", "amx_bf16") if name in words) or "none known"
 
 
 def _processor() -> str:

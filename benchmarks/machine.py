@@ -14,7 +14,7 @@ from semilla.training.probe import processor
 
 
 def provenance(*packages: str) -> dict[str, object]:
-    """Processor, cores and what they have for bf16, how busy they are, versions of Python, semilla and some packages, commit and date."""
+    """Processor, its cores, bf16 and load, versions of Python, semilla and some packages, commit and date."""
     return {
         "device": f"CPU ({_processor()}), {available_cores()} cores, bf16 by {_bf16()}",
         "load at the end": [round(load, 1) for load in os.getloadavg()],

@@ -91,6 +91,8 @@ def threads(count: int) -> Iterator[None]:
 _MMAP_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -4, -3, -1
 """Of glibc's ``mallopt``: how many blocks may be mapped by themselves, from which size, and how much free memory at the
 end of the heap is given back."""
+_lock, _keeping = threading.Lock(), list[None]()
+"""One entry for each training that keeps memory."""
 
 
 @cache
@@ -125,9 +127,6 @@ def kept_memory(device: str | None) -> Iterator[None]:
                 c.mallopt(_MMAP_THRESHOLD, 32 << 20)  # here it arrives by itself once such blocks were freed, and at
                 c.mallopt(_TRIM_THRESHOLD, 64 << 20)  # twice as much
                 c.malloc_trim(0)
-
-
-_lock, _keeping = threading.Lock(), list[None]()
 
 
 def _told() -> bool:

@@ -18,7 +18,6 @@ from torch import nn
 from torch.nn import functional
 
 from semilla.networks import WideResNet
-from semilla.training.devices import kept_memory
 
 SHAPES = ((32, 32, True), (64, 16, True), (128, 8, True), (256, 16, False))
 """Channels in and out, pixels of a side, and whether the network has such a layer (3 × 3, stride 1)."""
@@ -85,7 +84,7 @@ def main() -> None:
     torch.set_num_threads(order["threads"])
     images, seconds = order["images"], order["seconds"]
     rows: list[dict[str, Any]] = []
-    with torch.no_grad(), kept_memory("cpu"):
+    with torch.no_grad():
         for channels, side, own in SHAPES:
             shape = f"{images} × {channels} × {side} × {side}, 3 × 3 kernels, {channels} channels out"
             row: dict[str, Any] = {"shape": shape, "in the network": own}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import random
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import numpy as np
 import torch
@@ -72,8 +68,8 @@ def usual_threads() -> int:
 
 @contextmanager
 def computing(device: str | None, count: int | None) -> Iterator[None]:
-    """All that a training takes of the process and gives back: generators, threads (None is 1), freed memory."""
-    with own_generators(device), threads(count or 1), kept_memory(device):
+    """All that a training takes of the process and gives back: generators and threads (None is 1)."""
+    with own_generators(device), threads(count or 1):
         yield
 
 
@@ -86,52 +82,6 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-_MMAP_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -4, -3, -1
-"""Of glibc's ``mallopt``: how many blocks may be mapped by themselves, from which size, and how much free memory at the
-end of the heap is given back."""
-_lock, _keeping = threading.Lock(), list[None]()
-"""One entry for each training that keeps memory."""
-
-
-@cache
-def glibc() -> ctypes.CDLL | None:
-    """The C library of this process if it is GNU's."""
-    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-
-
-@contextmanager
-def kept_memory(device: str | None) -> Iterator[None]:
-    """On a CPU, keep the memory that a step frees for the next one; all of it goes back at the end.
-
-    glibc maps every block above 32 MB by itself, and the system clears all its pages again in every step. The maps of a
-    wide layer for some hundred pictures are such blocks. Nothing happens elsewhere than with glibc, or where the
-    environment says how its memory is to be handled. Several trainings at a time keep it until the last has ended.
-    """
-    c = glibc() if device == "cpu" and not _told() else None
-    if c is None:
-        yield
-        return
-    with _lock:
-        _keeping.append(None)
-        c.mallopt(_MMAP_MAX, 0)
-        c.mallopt(_TRIM_THRESHOLD, -1)  # never
-    try:
-        yield
-    finally:
-        with _lock:
-            _keeping.pop()
-            if not _keeping:
-                c.mallopt(_MMAP_MAX, 65_536)  # glibc's own number
-                c.mallopt(_MMAP_THRESHOLD, 32 << 20)  # here it arrives by itself once such blocks were freed, and at
-                c.mallopt(_TRIM_THRESHOLD, 64 << 20)  # twice as much
-                c.malloc_trim(0)
-
-
-def _told() -> bool:
-    """Whether the environment says how glibc is to handle memory."""
-    return any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
 
 
 @contextmanager

@@ -126,6 +126,12 @@ def test_the_run_remembers_what_it_started_from(run):
     assert (read["labels"], read["n"]) == (20, 60), "by the labels that the training has, no others"
 
 
+def test_labels_that_the_training_hides_are_hidden_from_the_read_out_too(arrays, tmp_path):
+    all_labeled = {**arrays, "y_train": np.arange(120) % 2}
+    semilla.train(all_labeled, labels=10, pretraining="simclr", out=tmp_path / "run", **TINY)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["start"]["readout"]["labels"] == 10
+
+
 def test_the_test_part_is_not_read_while_another_part_is_scored(arrays, tmp_path):
     words = {"method": "uda", "pretraining": "simclr", "evaluate_on": "development"}
     parts = {"x_development": arrays["x_test"], "y_development": arrays["y_test"]}

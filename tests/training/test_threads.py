@@ -1,7 +1,10 @@
 """CPU threads where nobody says how many."""
 
+import numpy as np
 import pytest
+import torch
 
+import semilla
 from semilla.training import devices
 
 
@@ -17,3 +20,26 @@ def test_threads_are_the_cores_or_what_openmp_was_told_if_that_is_fewer(
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert devices.usual_threads() == threads
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_fit_computes_with_the_threads_it_is_told_and_gives_the_caller_back_its_own(threads: int) -> None:
+    data = {"x_train": np.eye(8, dtype=np.float32), "y_train": np.arange(8) % 2}
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(3 - threads)
+    try:
+        semilla.fit(
+            data,
+            labels=4,
+            method="supervised",
+            recipe=None,
+            device="cpu",
+            threads=threads,
+            steps=2,
+            progress=lambda *told: seen.append(torch.get_num_threads()),
+        )
+        assert set(seen) == {threads}
+        assert torch.get_num_threads() == 3 - threads
+    finally:
+        torch.set_num_threads(before)

@@ -47,7 +47,7 @@ FINE_TUNED = "fine_tuned"
 
 
 class Piece(NamedTuple):
-    """One run. ``steps`` and ``start`` are the recipe's where they are None."""
+    """One run. ``steps``, and the steps and the batch of its start, are the recipe's where they are None."""
 
     what: str
     labels: int
@@ -55,6 +55,7 @@ class Piece(NamedTuple):
     minutes: float
     steps: int | None = None
     start: int | None = None
+    batch: int | None = None
 
     @property
     def name(self) -> str:
@@ -72,10 +73,10 @@ class Piece(NamedTuple):
         return "cifar10/fixmatch" if self.what == FINE_TUNED else f"cifar10/{self.what}"
 
     @property
-    def begins(self) -> int:
-        """Steps of the pre-training it begins with; 0 for none."""
+    def begins(self) -> tuple[int, int] | None:
+        """Steps of the pre-training it begins with, and examples of a step; None for none."""
         own = table_of(self.recipe, "pretrain")
-        return self.start or (0 if own is None else own["steps"])
+        return None if own is None else (self.start or own["steps"], self.batch or own["unlabeled_batch"])
 
     @property
     def goes(self) -> int:
@@ -95,7 +96,7 @@ PIECES = (
     Piece("fixmatch", 4000, 0, 30),
     Piece("supervised", 4000, 0, 30, steps=12_000),
     *(Piece(FINE_TUNED, 250, draw, 30, steps=3_000) for draw in range(3)),
-    *(Piece(method, 250, 0, 10, steps, 600) for method, steps in _SHORT.items()),
+    *(Piece(method, 250, 0, 10, steps, 600, 512) for method, steps in _SHORT.items()),
 )  # fmt: skip
 
 
@@ -109,7 +110,8 @@ def main() -> None:
     for piece in PIECES:
         asked = options.piece in (None, piece.name)
         if options.list:
-            plan = f"{piece.minutes:>4g} min  {piece.begins:>6,} + {piece.goes:>6,} steps"
+            first = "" if piece.begins is None else f"{piece.begins[0]:,} ({piece.begins[1]}) +"
+            plan = f"{piece.minutes:>4g} min  {first:>14} {piece.goes:>6,} steps"
             print(f"{piece.name:<24}{plan}   {'done' if done(piece, found) else ''}")
         elif options.time and asked:
             found.setdefault(STEP, {})[piece.name] = timed(piece)
@@ -126,28 +128,30 @@ def main() -> None:
 def done(piece: Piece, found: dict[str, Any]) -> bool:
     """Whether the file has this piece, with the steps it is to have now."""
     row = found.get(piece.name, {})
-    return (row.get("pre-training steps"), row.get("steps")) == (piece.begins, piece.goes)
+    return (row.get("pre-training"), row.get("steps")) == (piece.begins and list(piece.begins), piece.goes)
 
 
-def start(steps: int) -> Path:
+def start(steps: int, batch: int) -> Path:
     """The folder of the pre-training of so many steps, made or gone on with if it is not there yet."""
-    folder = RUNS / f"start-{steps}"
+    folder = RUNS / f"start-{steps}-{batch}"
     if not any(folder.glob("fits/*/result.json")):
         begun = any(folder.glob("fits/*/fit.json"))
-        pretrain("cifar10", **beginning(steps), out=folder, resume=begun, readout=False, say=print)
+        pretrain("cifar10", **beginning(steps, batch), out=folder, resume=begun, readout=False, say=print)
     return folder
 
 
-def beginning(steps: int) -> dict[str, Any]:
-    """The recipe's pre-training, which is the same for every method."""
+def beginning(steps: int, batch: int) -> dict[str, Any]:
+    """The recipe's pre-training, which is the same for every method, in so many steps on so many examples each."""
     own = table_of("cifar10/fixmatch", "pretrain") or {}
-    return {**{key: value for key, value in own.items() if key != "share"}, "network": "whitened_cnn", "steps": steps}
+    words = {key: value for key, value in own.items() if key != "share"}
+    return words | {"network": "whitened_cnn", "steps": steps, "unlabeled_batch": batch}
 
 
 def run(piece: Piece) -> dict[str, Any]:
     """Make one piece, or go on with it."""
-    begun = start(piece.begins) if piece.begins else None
-    began, folder = time.monotonic(), RUNS / f"{piece.name}-{piece.begins}-{piece.goes}"
+    begun = None if piece.begins is None else start(*piece.begins)
+    began = time.monotonic()
+    folder = RUNS / "-".join(map(str, (piece.name, *(piece.begins or (0,)), piece.goes)))
     resume = any(folder.glob("**/fit.json"))
     train(
         "cifar10",
@@ -163,7 +167,7 @@ def run(piece: Piece) -> dict[str, Any]:
         **piece.words,
     )
     made = cifar10.row(folder / "fits" / f"{piece.method}-{piece.draw}")
-    made |= {"pre-training steps": piece.begins, "resumed": resume, "wall seconds": round(time.monotonic() - began, 1)}
+    made |= {"pre-training": piece.begins, "resumed": resume, "wall seconds": round(time.monotonic() - began, 1)}
     if begun is not None:  # its training loop alone; the pictures are read anew in every piece
         made["pre-training seconds"] = cifar10.seconds(cifar10.weights(begun).parent)
     return made | {"minutes asked": piece.minutes, "provenance": provenance("torch", "numpy")}
@@ -174,18 +178,19 @@ def timed(piece: Piece) -> dict[str, Any]:
     dataset, labels = load("cifar10"), cifar10.draw(piece.labels, piece.draw, RUNS / "labels")
     fit, _ = plan_fit(dataset, labels_file=labels, method=piece.method, steps=piece.goes, **piece.words)
     main, first = step_seconds(fit, least=TIMED), 0.0
-    if piece.begins:
-        own = beginning(piece.begins)
+    if piece.begins is not None:
+        own = beginning(*piece.begins)
         begun, _ = plan_pretraining(dataset, find(own.pop("method")), None, None, None, False, None, own)
         first = step_seconds(begun, least=TIMED)
-    minutes = (piece.begins * first + piece.goes * main) / 60
+    begins = piece.begins or (0, 0)
+    minutes = (begins[0] * first + piece.goes * main) / 60
     step = {"pre-training": round(1000 * first, 1), "training": round(1000 * main, 1), "minutes": round(minutes, 1)}
-    return {"steps": [piece.begins, piece.goes], **step, **provenance("torch", "numpy")}
+    return {"steps": [*begins, piece.goes], **step, **provenance("torch", "numpy")}
 
 
 def as_made(row: dict[str, Any]) -> str:
     """Minutes of the pre-training's loop and of the whole run after it; nothing where a run was stopped in between."""
-    if row["resumed"] or (row["pre-training steps"] and "pre-training seconds" not in row):
+    if row["resumed"] or (row["pre-training"] and "pre-training seconds" not in row):
         return "not measured"
     minutes = (row.get("pre-training seconds", 0.0) + row["wall seconds"]) / 60
     return f"{minutes:.1f} min" + (f", {row['threads']} threads" if "threads" in row else "")
@@ -194,7 +199,7 @@ def as_made(row: dict[str, Any]) -> str:
 def quiet(piece: Piece, found: dict[str, Any]) -> str:
     """Minutes as ``--time`` reckons them, if it did so for as many steps."""
     told = found.get(STEP, {}).get(piece.name, {})
-    there = told.get("steps") == [piece.begins, piece.goes]
+    there = told.get("steps") == [*(piece.begins or (0, 0)), piece.goes]
     return f"{told['minutes']:>13.1f} min" if there else f"{'not measured':>17}"
 
 
@@ -204,7 +209,7 @@ def table(found: dict[str, Any]) -> list[str]:
     for piece in PIECES:
         if done(piece, found):
             row = found[piece.name]
-            steps = f"{row['pre-training steps']:,} + {row['steps']:,}"
+            steps = f"{(row['pre-training'] or [0])[0]:,} + {row['steps']:,}"
             told = f"{as_made(row):>22}{quiet(piece, found)}"
             lines.append(f"{piece.name:<24}{100 * row['accuracy']:>8.1f} %{steps:>16}{told}")
     for method in ("fixmatch", FINE_TUNED, "supervised"):

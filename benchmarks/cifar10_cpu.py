@@ -21,7 +21,8 @@ included, where it was made in one go.
 
 Supervised training is what the recipe of that name makes: the same network from scratch on weak and strong views. With
 250 labels its curve stops rising after a few minutes, and it gets 3,000 steps; with 4,000 labels 12,000.
-``fine_tuned`` is the same from START with FixMatch's learning rate: what of FixMatch's gain the pre-training makes.
+``fine_tuned`` is the same from a start with FixMatch's learning rate: what of FixMatch's gain the pre-training makes.
+Pieces whose names end in steps x examples of a step begin with such a start, not with the recipe's.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Piece(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As ``--piece`` names it."""
-        return f"{self.what}-{self.labels}-{self.draw}"
+        """As ``--piece`` names it; with its start where that is not the recipe's."""
+        return f"{self.what}-{self.labels}-{self.draw}" + ("" if self.batch is None else f"-{self.start}x{self.batch}")
 
     @property
     def method(self) -> str:
@@ -93,11 +94,16 @@ class Piece(NamedTuple):
 
 _SHORT = {"uda": 2500, "mixmatch": 3900, "pseudo_label": 3200, "mean_teacher": 2300, "pi_model": 2500}
 _DRAWN = (("fixmatch", 30), ("supervised", 10))
+_FORMER = (1800, 512)
+"""The start of the recipe before today's, which had 5,600 steps of FixMatch."""
+
 PIECES = (
     *(Piece(method, 250, draw, minutes) for draw in range(3) for method, minutes in _DRAWN),
     Piece("fixmatch", 4000, 0, 30),
     Piece("supervised", 4000, 0, 30, steps=12_000),
-    *(Piece(FINE_TUNED, 250, draw, 30, steps=3_000) for draw in range(3)),
+    *(Piece("fixmatch", 250, draw, 30, 5_600, *_FORMER) for draw in range(3)),
+    Piece("fixmatch", 4000, 0, 30, 5_600, *_FORMER),
+    *(Piece(FINE_TUNED, 250, draw, 30, 3_000, *_FORMER) for draw in range(3)),
     *(Piece(method, 250, 0, 10, steps, 600, 512) for method, steps in _SHORT.items()),
 )  # fmt: skip
 
@@ -114,7 +120,7 @@ def main() -> None:
         if options.list:
             first = "" if piece.begins is None else f"{piece.begins[0]:,} ({piece.begins[1]}) +"
             plan = f"{piece.minutes:>4g} min  {first:>14} {piece.goes:>6,} steps"
-            print(f"{piece.name:<24}{plan}   {'done' if done(piece, found) else ''}")
+            print(f"{piece.name:<28}{plan}   {'done' if done(piece, found) else ''}")
         elif options.time and asked:
             found.setdefault(STEP, {})[piece.name] = timed(piece)
             cifar10.save(PATH, found)
@@ -210,18 +216,18 @@ def reckoned(piece: Piece, found: dict[str, Any]) -> str:
 
 def table(found: dict[str, Any]) -> list[str]:
     """The rows there are, and the mean over draws."""
-    lines = [f"{'piece':<24}{'accuracy':>10}{'steps':>16}{'as made':>22}{'on all cores':>24}"]
+    lines = [f"{'piece':<28}{'accuracy':>10}{'steps':>16}{'as made':>22}{'on all cores':>24}"]
     for piece in PIECES:
         if done(piece, found):
             row = found[piece.name]
             steps = f"{(row['pre-training'] or [0])[0]:,} + {row['steps']:,}"
             told = f"{as_made(row):>22}{reckoned(piece, found):>24}"
-            lines.append(f"{piece.name:<24}{100 * row['accuracy']:>8.1f} %{steps:>16}{told}")
-    for method in ("fixmatch", FINE_TUNED, "supervised"):
-        drawn = [piece for piece in PIECES if (piece.what, piece.labels) == (method, 250) and done(piece, found)]
-        if drawn:
-            mean = sum(found[piece.name]["accuracy"] for piece in drawn) / len(drawn)
-            lines.append(f"{method}, 250 labels: mean of {len(drawn)} draws {100 * mean:.1f} %")
+            lines.append(f"{piece.name:<28}{100 * row['accuracy']:>8.1f} %{steps:>16}{told}")
+    for first in (piece for piece in PIECES if (piece.labels, piece.draw) == (250, 0)):
+        alike = [piece for piece in PIECES if done(piece, found) and piece._replace(draw=0) == first]
+        if len(alike) > 1:
+            mean = sum(found[piece.name]["accuracy"] for piece in alike) / len(alike)
+            lines.append(f"{first.name} and other draws: mean of {len(alike)} {100 * mean:.1f} %")
     return lines
 
 

@@ -224,10 +224,11 @@ def table(found: dict[str, Any]) -> list[str]:
             told = f"{as_made(row):>22}{reckoned(piece, found):>24}"
             lines.append(f"{piece.name:<28}{100 * row['accuracy']:>8.1f} %{steps:>16}{told}")
     for first in (piece for piece in PIECES if (piece.labels, piece.draw) == (250, 0)):
-        alike = [piece for piece in PIECES if done(piece, found) and piece._replace(draw=0) == first]
-        if len(alike) > 1:
-            mean = sum(found[piece.name]["accuracy"] for piece in alike) / len(alike)
-            lines.append(f"{first.name} and other draws: mean of {len(alike)} {100 * mean:.1f} %")
+        alike = [piece for piece in PIECES if piece._replace(draw=0) == first]
+        there = [found[piece.name]["accuracy"] for piece in alike if done(piece, found)]
+        if len(alike) > 1 and there:
+            mean = 100 * sum(there) / len(there)
+            lines.append(f"{first.name} and other draws: mean of {len(there)} draws {mean:.1f} %")
     return lines
 
 

@@ -50,8 +50,10 @@ def test_the_page_of_a_committed_file_is_what_the_file_says(path):
 
 def test_a_mean_over_draws_is_of_pieces_with_the_steps_of_today():
     piece = cifar10_cpu.PIECES[0]
-    row = {"accuracy": 0.5, "steps": piece.goes, "pre-training steps": piece.begins, "resumed": True}
+    row = {"accuracy": 0.5, "steps": piece.goes, "pre-training": [*piece.begins], "resumed": True}
     other = {**row, "accuracy": 0.9, "steps": piece.goes + 1}
-    said = cifar10_cpu.table({piece.name: row, f"{piece.what}-{piece.labels}-1": other})
-    assert said[-1] == f"{piece.what}, 250 labels: mean of 1 draws 50.0 %"
-    assert len(said) == 3, "the other piece is not shown as if it were made"
+    begun = {**row, "accuracy": 0.9, "pre-training": [piece.begins[0], piece.begins[1] + 1]}
+    drawn = {f"{piece.what}-{piece.labels}-{number}": another for number, another in ((1, other), (2, begun))}
+    said = cifar10_cpu.table({piece.name: row, **drawn})
+    assert said[-1] == f"{piece.name} and other draws: mean of 1 draws 50.0 %"
+    assert len(said) == 3, "the others are not shown as if they were made"

@@ -76,10 +76,10 @@ class Piece(NamedTuple):
         return "cifar10/fixmatch" if self.what == FINE_TUNED else f"cifar10/{self.what}"
 
     @property
-    def begins(self) -> tuple[int, int] | None:
+    def begins(self) -> list[int] | None:
         """Steps of the pre-training it begins with, and examples of a step; None for none."""
         own = table_of(self.recipe, "pretrain")
-        return None if own is None else (self.start or own["steps"], self.batch or own["unlabeled_batch"])
+        return None if own is None else [self.start or own["steps"], self.batch or own["unlabeled_batch"]]
 
     @property
     def goes(self) -> int:
@@ -134,9 +134,9 @@ def main() -> None:
 
 
 def done(piece: Piece, found: dict[str, Any]) -> bool:
-    """Whether the file has this piece, with the steps it is to have now."""
+    """Whether the file has this piece, with the steps and the start it is to have now."""
     row = found.get(piece.name, {})
-    return (row.get("pre-training"), row.get("steps")) == (piece.begins and list(piece.begins), piece.goes)
+    return (row.get("pre-training"), row.get("steps")) == (piece.begins, piece.goes)
 
 
 def start(steps: int, batch: int) -> Path:
@@ -194,7 +194,7 @@ def timed(piece: Piece) -> dict[str, Any]:
     minutes = sorted(sum(fits[name][0] * each for name, each in seconds.items()) / 60 for seconds in rounds)
     told = {name: round(1000 * median(each[name] for each in rounds), 1) for name in fits}
     least = {"minutes": round(median(minutes), 1), "extremes": [round(minutes[0], 1), round(minutes[-1], 1)]}
-    return {"steps": [piece.begins and list(piece.begins), piece.goes], **told, **least, **provenance("torch", "numpy")}
+    return {"steps": [piece.begins, piece.goes], **told, **least, **provenance("torch", "numpy")}
 
 
 def as_made(row: dict[str, Any]) -> str:
@@ -208,7 +208,7 @@ def as_made(row: dict[str, Any]) -> str:
 def reckoned(piece: Piece, found: dict[str, Any]) -> str:
     """Minutes as ``--time`` reckons them, if it did so for as many steps."""
     told = found.get(STEP, {}).get(piece.name, {})
-    if told.get("steps") != [piece.begins and list(piece.begins), piece.goes]:
+    if told.get("steps") != [piece.begins, piece.goes]:
         return "not measured"
     low, high = told["extremes"]
     return f"{told['minutes']:.1f} ({low:.1f} … {high:.1f}) min"

@@ -30,17 +30,22 @@ def row(fit: Path) -> dict[str, Any]:
     right = outputs["test_logits"].argmax(1) == outputs["test_labels"]
     lines = [json.loads(line) for line in (fit / "metrics.jsonl").read_text().splitlines()]
     curve = [[line["step"], round(line["test/accuracy"], 4)] for line in lines if "test/accuracy" in line]
-    settings = json.loads((fit / "fit.json").read_text())["fit"]["settings"]
+    words = settings(fit)
     return {
         "accuracy": float(right.mean()),
         "n": len(right),
-        "steps": settings["steps"],
+        "steps": words["steps"],
         "training seconds": seconds(fit),
-        "network": settings["network"],
-        "precision": settings["precision"],
-        "threads": settings["threads"],
+        "network": words["network"],
+        "precision": words["precision"],
+        "threads": words["threads"],
         "curve": curve,
     }
+
+
+def settings(fit: Path) -> dict[str, Any]:
+    """The settings of a fit, filled in."""
+    return dict(json.loads((fit / "fit.json").read_text())["fit"]["settings"])
 
 
 def weights(run: Path) -> Path:

@@ -23,6 +23,10 @@ Supervised training is what the recipe of that name makes: the same network from
 250 labels its curve stops rising after a few minutes, and it gets 3,000 steps; with 4,000 labels 12,000.
 ``fine_tuned`` is the same from a start with FixMatch's learning rate: what of FixMatch's gain the pre-training makes.
 Pieces whose names end in steps x examples of a step begin with such a start, not with the recipe's.
+
+Pieces whose names end in ``-cut`` and a number are what a user types: `semilla train cifar10 … --minutes 27` makes its
+own start and cuts both parts to what the machine does in that time just then. The other three minutes of the half hour
+are for reading and for the 20 evaluations. Their steps, and so their accuracies, differ from hour to hour.
 """
 
 from __future__ import annotations
@@ -50,7 +54,10 @@ FINE_TUNED = "fine_tuned"
 
 
 class Piece(NamedTuple):
-    """One run. ``steps``, and the steps and the batch of its start, are the recipe's where they are None."""
+    """One run. ``steps``, and the steps and the batch of its start, are the recipe's where they are None.
+
+    ``cut`` is what the whole run is told to take, in minutes, whatever steps that makes.
+    """
 
     what: str
     labels: int
@@ -59,11 +66,13 @@ class Piece(NamedTuple):
     steps: int | None = None
     start: int | None = None
     batch: int | None = None
+    cut: int | None = None
 
     @property
     def name(self) -> str:
         """As ``--piece`` names it; with its start where that is not the recipe's."""
-        return f"{self.what}-{self.labels}-{self.draw}" + ("" if self.batch is None else f"-{self.start}x{self.batch}")
+        start = "" if self.batch is None else f"-{self.start}x{self.batch}"
+        return f"{self.what}-{self.labels}-{self.draw}{start}" + ("" if self.cut is None else f"-cut{self.cut}")
 
     @property
     def method(self) -> str:
@@ -101,6 +110,8 @@ PIECES = (
     *(Piece(method, 250, draw, minutes) for draw in range(3) for method, minutes in _DRAWN),
     Piece("fixmatch", 4000, 0, 30),
     Piece("supervised", 4000, 0, 30, steps=12_000),
+    Piece("fixmatch", 250, 0, 30, cut=27),
+    Piece("fixmatch", 4000, 0, 30, cut=27),
     *(Piece("fixmatch", 250, draw, 30, 5_600, *_FORMER) for draw in range(3)),
     Piece("fixmatch", 4000, 0, 30, 5_600, *_FORMER),
     *(Piece(FINE_TUNED, 250, draw, 30, 3_000, *_FORMER) for draw in range(3)),
@@ -119,9 +130,10 @@ def main() -> None:
         asked = options.piece in (None, piece.name)
         if options.list:
             first = "" if piece.begins is None else f"{piece.begins[0]:,} ({piece.begins[1]}) +"
-            plan = f"{piece.minutes:>4g} min  {first:>14} {piece.goes:>6,} steps"
+            steps = f"{first:>14} {piece.goes:>6,} steps" if piece.cut is None else f"{'as many steps as fit':>27}"
+            plan = f"{piece.minutes:>4g} min  {steps}"
             print(f"{piece.name:<28}{plan}   {'done' if done(piece, found) else ''}")
-        elif options.time and asked:
+        elif options.time and asked and piece.cut is None:
             found.setdefault(STEP, {})[piece.name] = timed(piece)
             cifar10.save(PATH, found)
         elif asked and not done(piece, found):
@@ -136,6 +148,8 @@ def main() -> None:
 def done(piece: Piece, found: dict[str, Any]) -> bool:
     """Whether the file has this piece, with the steps and the start it is to have now."""
     row = found.get(piece.name, {})
+    if piece.cut is not None:
+        return bool(row.get("cut") == piece.cut)
     return (row.get("pre-training"), row.get("steps")) == (piece.begins, piece.goes)
 
 
@@ -157,6 +171,8 @@ def beginning(steps: int, batch: int) -> dict[str, Any]:
 
 def run(piece: Piece) -> dict[str, Any]:
     """Make one piece, or go on with it."""
+    if piece.cut is not None:
+        return run_cut(piece)
     begun = None if piece.begins is None else start(*piece.begins)
     began = time.monotonic()
     folder = RUNS / "-".join(map(str, (piece.name, *(piece.begins or (0,)), piece.goes)))
@@ -174,11 +190,33 @@ def run(piece: Piece) -> dict[str, Any]:
         steps=piece.goes,
         **piece.words,
     )
-    made = cifar10.row(folder / "fits" / f"{piece.method}-{piece.draw}")
+    made = cifar10.row(fit_of(piece, folder))
     made |= {"pre-training": piece.begins, "resumed": resume, "wall seconds": round(time.monotonic() - began, 1)}
     if begun is not None:  # its training loop alone; the pictures are read anew in every piece
         made["pre-training seconds"] = cifar10.seconds(cifar10.weights(begun).parent)
     return made | {"minutes asked": piece.minutes, "provenance": provenance("torch", "numpy")}
+
+
+def run_cut(piece: Piece) -> dict[str, Any]:
+    """Make one piece as its user would, with the start that the recipe says, in so many minutes."""
+    began = time.monotonic()
+    folder = RUNS / piece.name
+    resume = any(folder.glob("**/fit.json"))
+    labels = cifar10.draw(piece.labels, piece.draw, RUNS / "labels")
+    words: dict[str, Any] = {"method": piece.method, "baseline": False, "seed": piece.draw, "minutes": piece.cut}
+    train("cifar10", labels_file=labels, out=folder, resume=resume, say=print, **words)
+    (start,) = folder.glob("*/fits/*/model.safetensors")
+    made = cifar10.row(fit_of(piece, folder)) | {"cut": piece.cut, "resumed": resume}
+    settings = cifar10.settings(start.parent)
+    made |= {"pre-training": [settings["steps"], settings["unlabeled_batch"]]}
+    made |= {"pre-training seconds": cifar10.seconds(start.parent)}
+    made |= {"wall seconds": round(time.monotonic() - began, 1)}  # all of it, the pre-training too
+    return made | {"minutes asked": piece.minutes, "provenance": provenance("torch", "numpy")}
+
+
+def fit_of(piece: Piece, folder: Path) -> Path:
+    """The folder of a piece's training."""
+    return folder / "fits" / f"{piece.method}-{piece.draw}"
 
 
 def timed(piece: Piece) -> dict[str, Any]:
@@ -201,7 +239,8 @@ def as_made(row: dict[str, Any]) -> str:
     """Minutes of the pre-training's loop and of the whole run after it; nothing where a run was stopped in between."""
     if row["resumed"] or (row["pre-training"] and "pre-training seconds" not in row):
         return "not measured"
-    minutes = (row.get("pre-training seconds", 0.0) + row["wall seconds"]) / 60
+    before = 0.0 if "cut" in row else row.get("pre-training seconds", 0.0)  # a cut run makes its own start
+    minutes = (before + row["wall seconds"]) / 60
     return f"{minutes:.1f} min" + (f", {row['threads']} threads" if "threads" in row else "")
 
 
